@@ -1,0 +1,175 @@
+#!/usr/bin/env python
+"""Runs the pipeline on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+# TensorFlow logs what it finds of the machine at every import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="local_runner.py",
+        description="Run the pipeline on this machine.",
+        epilog="Unchanged nodes are taken from the cache. Exit code: 0 done, 1 a node failed, "
+        "2 a mistake in the configuration or the command, 130 interrupted.",
+    )
+    add = parser.add_argument
+    add("--config", type=Path, metavar="FILE", help="TOML file (default: configs/flights.toml)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting, as in --set data.window=2; may be repeated",
+    )
+    add("--span", type=int, help="newest span to train on, in place of data.span")
+    add("--only", metavar="NODE", help="run this node alone, on what earlier runs made")
+    add("--from", dest="from_node", metavar="NODE", help="run this node and what follows it")
+    add("--to", dest="to_node", metavar="NODE", help="run this node and what leads to it")
+    add("--no-cache", action="store_true", help="run nodes even where nothing changed")
+    add("--resume", action="store_true", help="go on with the newest run, which did not end")
+    add("--jobs", type=int, metavar="N", help="nodes at once, in place of run.jobs")
+    add("--plain", action="store_true", help="plain lines instead of a live table")
+    arguments = parser.parse_args(argv)
+    if arguments.only and (arguments.from_node or arguments.to_node):
+        parser.error("--only stands alone: it is --from NODE --to NODE for the same node")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipeline; the exit code."""
+    arguments = parse(argv)
+    try:
+        return run(arguments)
+    except UserError as error:
+        print(f"local_runner.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. Go on with:\n  {command(arguments, resume=True)}", file=sys.stderr)
+        return 130
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Does what the command line says; 0 if every node is complete, else 1."""
+    from pipeline.config_file import DEFAULT, load
+
+    overrides = list(arguments.set)
+    if arguments.span is not None:
+        overrides.append(f"data.span={arguments.span}")
+    if arguments.no_cache:
+        overrides.append("run.cache=false")
+    config = load(arguments.config or DEFAULT, overrides)
+
+    from rich.console import Console
+
+    from pipeline import runs
+
+    console = Console(highlight=False)
+    root = Path(config.pipeline_root)
+    with runs.only_one(root):
+        this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
+        begin = time.monotonic()
+        console.print("Loading TensorFlow and TFX …")
+        with _errors_to(this_run.folder / "logs" / "start.log"):
+            from pipeline import metadata, summary
+            from pipeline.display import LiveDisplay, PlainDisplay
+            from pipeline.launch import Launch
+            from pipeline.runners.local import LocalRunner
+
+            connection = metadata.connection(config)
+            metadata.create_tables(connection)
+            try:
+                launch = Launch(
+                    config,
+                    run=this_run,
+                    connection=connection,
+                    from_nodes=[n for n in (arguments.only or arguments.from_node,) if n],
+                    to_nodes=[n for n in (arguments.only or arguments.to_node,) if n],
+                )
+            except UserError:
+                if not arguments.resume:
+                    this_run.discard()
+                raise
+        live = console.is_terminal and not arguments.plain
+        for part in launch.parts:
+            title = f"{config.name}, span {part.span}"
+            title += ": run" if part.run_id == this_run.id else ": backfill"
+            runner = LocalRunner(
+                store=connection.SerializeToString(),
+                jobs=arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1),
+                display=LiveDisplay(console, title) if live else PlainDisplay(console, title),
+            )
+            done = launch.execute(part, runner)
+            if done.failed:
+                log = this_run.log_file(done.run_id, done.failed.node_id)
+                summary.print_failure(
+                    console,
+                    done.failed,
+                    log=log,
+                    again=command(arguments),
+                    resume=command(arguments, resume=True),
+                )
+                return 1
+        this_run.write(finished=True)
+        summary.print_summary(
+            console,
+            config,
+            connection,
+            run_id=this_run.id,
+            seconds=time.monotonic() - begin,
+            config_arguments=config_arguments(arguments),
+        )
+    return 0
+
+
+def config_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The words of the command line that lead to the same configuration."""
+    words = ["--config", str(arguments.config)] if arguments.config else []
+    return words + [word for text in arguments.set for word in ("--set", text)]
+
+
+def command(arguments: argparse.Namespace, *, resume: bool = False) -> str:
+    """The command that does what `arguments` say once more, or goes on with it."""
+    words = ["python", "local_runner.py", *config_arguments(arguments)]
+    for option, value in (
+        ("--span", arguments.span),
+        ("--only", arguments.only),
+        ("--from", arguments.from_node),
+        ("--to", arguments.to_node),
+    ):
+        words += [option, str(value)] if value is not None else []
+    words += ["--no-cache"] if arguments.no_cache else []
+    return shlex.join([*words, "--resume"] if resume else words)
+
+
+@contextmanager
+def _errors_to(file: Path) -> Iterator[None]:
+    """Sends to `file` what the libraries, C++ included, write to standard error as they load."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    saved = os.dup(2)
+    with file.open("a") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

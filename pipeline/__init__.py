@@ -1,0 +1,1 @@
+"""The pipeline: what it is, how it is configured, and how one is run."""

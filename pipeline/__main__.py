@@ -1,0 +1,89 @@
+"""The pipeline's command line: `python -m pipeline COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from pipeline.config_file import DEFAULT, load
+    from pipeline.predict import predict_file, predict_row
+
+    config = load(arguments.config or DEFAULT, arguments.set)
+    if arguments.row is not None:
+        predict_row(config, arguments.row, version=arguments.version)
+    else:
+        predict_file(config, arguments.file, output=arguments.output, version=arguments.version)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from pipeline.config_file import DEFAULT, load
+
+    config = load(arguments.config or DEFAULT, arguments.set)
+    print(config.model_dump_json(indent=2))
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    from pipeline.config_file import json_schema
+
+    print(json_schema(), end="")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    main_parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
+
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument("--config", type=Path, metavar="FILE", help="TOML file")
+    configured.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+
+    command = commands.add_parser(
+        "predict",
+        parents=[configured],
+        help="ask the live model",
+        description="Ask the live model for the probability of the label.",
+    )
+    rows = command.add_mutually_exclusive_group(required=True)
+    rows.add_argument("--row", metavar="JSON", help='one raw row, as in \'{"carrier": "UA", …}\'')
+    rows.add_argument("file", nargs="?", type=Path, help="CSV or Parquet file of raw rows")
+    command.add_argument(
+        "--output", type=Path, metavar="CSV", help="write here instead of printing"
+    )
+    command.add_argument("--version", help="a version in the serving folder (default: the newest)")
+    command.set_defaults(run=_predict)
+
+    command = commands.add_parser(
+        "config", parents=[configured], help="check a configuration and print it, defaults and all"
+    )
+    command.set_defaults(run=_check)
+
+    command = commands.add_parser(
+        "config-schema", help="print the JSON schema of a configuration (configs/schema.json)"
+    )
+    command.set_defaults(run=_schema)
+    return main_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"python -m pipeline: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # The reader, such as head, has seen enough.
+        sys.stderr.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Compiles the pipeline to TFX's intermediate representation, stamped with the code it runs."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+
+from tfx.dsl.compiler.compiler import Compiler
+from tfx.orchestration.local import runner_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.code import digest
+from pipeline.config import PipelineConfig
+from pipeline.pipeline import SPAN_PARAMETER, create_pipeline
+
+CODE_DIGEST = "code_digest"
+_LIBRARIES = (
+    "apache-beam",
+    "keras",
+    "pyarrow",
+    "tensorflow",
+    "tensorflow-data-validation",
+    "tensorflow-model-analysis",
+    "tensorflow-transform",
+    "tfx",
+)
+
+
+def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
+    """The compiled pipeline of `config`.
+
+    TFX's cache keys know a node's settings and inputs but not its code (tfx#2247). So each node
+    gets one more parameter, a digest of the project's modules and files that its executor, driver
+    and parameters name, and of the libraries' versions: it enters the cache key, and the store.
+    """
+    ir = Compiler().compile(create_pipeline(config))
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    for entry in ir.nodes:
+        node = entry.pipeline_node
+        node_id = node.node_info.id
+        if node_id not in deployment.executor_specs:
+            continue  # Resolvers have no executor and are never cached.
+        names = [_library_versions(), str(deployment.executor_specs[node_id])]
+        if node_id in deployment.custom_driver_specs:
+            names.append(str(deployment.custom_driver_specs[node_id]))
+        parameters = node.parameters.parameters
+        names += [parameters[key].field_value.string_value for key in sorted(parameters)]
+        parameters[CODE_DIGEST].field_value.string_value = digest(names)
+    return ir
+
+
+def span_parameter(span: int) -> dict[str, str]:
+    """The runtime parameter that makes a run ingest `span`.
+
+    The text is part of the cache key, so there is one way to write it.
+    """
+    value = f'{{"static_range": {{"start_span_number": "{span}", "end_span_number": "{span}"}}}}'
+    return {SPAN_PARAMETER: value}
+
+
+@functools.cache
+def _library_versions() -> str:
+    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in _LIBRARIES)

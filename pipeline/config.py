@@ -1,0 +1,355 @@
+"""Every setting of a pipeline, typed, with its default, its unit and its meaning.
+
+This module knows no file format and imports nothing heavy: `pipeline.config_file` reads TOML into
+these classes, `pipeline.pipeline` builds the graph from them, and each node is handed only the
+section that it reads, so that a changed setting reruns only the nodes that depend on it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+PROJECT = Path(__file__).resolve().parents[1]
+"""The project's folder: relative locations in a configuration start here."""
+
+Column = Annotated[str, Field(min_length=1)]
+Location = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are mistakes, and a loaded config does not change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class FileFormat(StrEnum):
+    """How a data file is encoded."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class OnBadRow(StrEnum):
+    """What ingest does with a row that does not fit the schema."""
+
+    FAIL = "fail"
+    DROP = "drop"
+
+
+class Severity(StrEnum):
+    """What the data gate does with a finding."""
+
+    IGNORE = "ignore"
+    INFO = "info"
+    WARN = "warn"
+    STOP = "stop"
+
+
+class Metric(StrEnum):
+    """The metrics of a binary classifier that the evaluator computes."""
+
+    AUC = "auc"
+    LOG_LOSS = "log_loss"
+    CALIBRATION = "calibration"
+    ACCURACY = "accuracy"
+    PRECISION = "precision"
+    RECALL = "recall"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value is a better model; calibration is best at 1, so neither."""
+        return self not in (Metric.LOG_LOSS, Metric.CALIBRATION)
+
+
+def absolute(location: str) -> str:
+    """`location` as every process understands it: absolute, or a URL (gs://…) as it is."""
+    return location if "://" in location else str(PROJECT / location)
+
+
+class CsvOptions(Section):
+    """How CSV files are written."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """The character between two values."""
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    """The character around a value that holds a delimiter or a line break."""
+    encoding: str = "utf-8"
+    """A Python codec name."""
+    null_values: tuple[str, ...] = ("", "NA", "NULL", "null", "NaN", "nan")
+    """Spellings of a missing value, besides an absent one."""
+
+
+class DataConfig(Section):
+    """Where the rows come from, and how they are split."""
+
+    path: Location
+    """Folder of the data, relative to the project folder or absolute."""
+    pattern: str = "span-{SPAN:2}/*"
+    """Files of one span below `path`; {SPAN} (or {SPAN:WIDTH}) stands for the span's number."""
+    format: FileFormat | None = None
+    """csv or parquet; by default told from the file's name (.csv, .csv.gz, .parquet)."""
+    span: Annotated[int, Field(ge=0)] | None = None
+    """The newest span to train on; by default the latest that is there."""
+    window: Annotated[int, Field(ge=1)] = 1
+    """How many spans, up to and including `span`, the models are trained on."""
+    schema_file: Location | None = None
+    """A curated TFDV schema (.pbtxt); by default inferred from the first span's statistics."""
+    split_by: Column | None = None
+    """All rows with one value of this column fall in one split; by default each row by itself."""
+    train_buckets: Annotated[int, Field(ge=1)] = 2
+    """Weight of the train split: train_buckets / (train_buckets + eval_buckets) of the groups."""
+    eval_buckets: Annotated[int, Field(ge=1)] = 1
+    """Weight of the eval split."""
+    on_bad_row: OnBadRow = OnBadRow.FAIL
+    """fail: the first row that does not fit stops the run; drop: it is counted and kept aside."""
+    max_bad_fraction: Share = 0.01
+    """With on_bad_row = "drop": above this share of a span's rows the run stops all the same."""
+    csv: CsvOptions = CsvOptions()
+    """How CSV files are written."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_names_the_span(cls, pattern: str) -> str:
+        if pattern.count("{SPAN") != 1:
+            raise ValueError("must hold {SPAN} once, as in 'span-{SPAN:2}/*.parquet'")
+        return pattern
+
+
+class FeaturesConfig(Section):
+    """The columns: the one list from which preprocessing, models and serving are made."""
+
+    label: Column
+    """The column to predict: 0 or 1."""
+    numeric: tuple[Column, ...] = ()
+    """Numbers: scaled to mean 0 and variance 1; missing ones set to the mean and flagged."""
+    categorical: tuple[Column, ...] = ()
+    """Strings or integers of few values: a vocabulary each, with a place for unseen ones."""
+    cyclical: dict[Column, Annotated[float, Field(gt=0)]] = {}
+    """Numbers that wrap around, with their period, as in hour = 24: sine and cosine of each."""
+    keep: tuple[Column, ...] = ()
+    """Columns that are ingested, checked and usable for splits and slices, but not predicted from."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The raw columns that a model needs for a prediction, in the order of the config."""
+        return (*self.numeric, *self.categorical, *self.cyclical)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every raw column that is ingested."""
+        return (*self.inputs, *self.keep, self.label)
+
+    @model_validator(mode="after")
+    def _each_column_has_one_role(self) -> Self:
+        if self.label in self.inputs:
+            raise ValueError(
+                f"the label {self.label!r} is also a feature: a model that sees the label learns "
+                "nothing else; take it out of the features"
+            )
+        seen: set[str] = set()
+        for column in self.columns:
+            if column in seen:
+                raise ValueError(f"column {column!r} is named twice; give it one role")
+            seen.add(column)
+        if not self.inputs:
+            raise ValueError("no features: name columns in numeric, categorical or cyclical")
+        return self
+
+
+class GateConfig(Section):
+    """What the data gate does about anomalies and drift."""
+
+    anomalies: Severity = Severity.STOP
+    """Values that break the schema: a missing column, a wrong type, a value outside its domain."""
+    drift: Severity = Severity.WARN
+    """A feature whose distribution moved from the previous span by more than its threshold."""
+    max_js_divergence: Share = 0.3
+    """Numeric features: Jensen-Shannon divergence to the previous span (0 same, 1 disjoint)."""
+    max_l_infinity: Share = 0.1
+    """Categorical features: largest change of one value's share (L-infinity norm)."""
+    thresholds: dict[Column, Share] = {}
+    """Thresholds of single features, in place of the two above."""
+    min_rows: Annotated[int, Field(ge=0)] = 100
+    """A span with fewer rows stops the run."""
+
+
+class KerasConfig(Section):
+    """Hyper-parameters of the Keras model."""
+
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
+    """Units of each hidden layer."""
+    embedding_dim: Annotated[int, Field(ge=1)] = 8
+    """Largest size of a categorical feature's embedding."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of units left out at each training step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Step size of Adam at the start."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Decoupled weight decay of AdamW."""
+    batch_size: Annotated[int, Field(ge=1)] = 512
+    """Rows per training step."""
+    max_epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the training rows, at most."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Epochs without a better validation loss before training stops."""
+
+
+class TrainConfig(Section):
+    """What is trained."""
+
+    frameworks: tuple[Literal["keras"], ...] = ("keras",)
+    """One model each, trained in parallel."""
+    seed: int = 20130101
+    """Of every random choice, so that a run can be repeated."""
+    class_weight: Literal["none", "balanced"] = "none"
+    """balanced: rows weigh by the inverse of their class's share. Probabilities shift with it."""
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the train split's rows held out for early stopping; the eval split stays unseen."""
+    keras: KerasConfig = KerasConfig()
+    """Hyper-parameters of the Keras model."""
+
+
+class Threshold(Section):
+    """Bounds that a metric must keep for a model to be blessed."""
+
+    min: float | None = None
+    """Lowest value allowed."""
+    max: float | None = None
+    """Highest value allowed."""
+    max_regression: Annotated[float, Field(ge=0)] | None = None
+    """How much worse than the live model it may be, in the metric's unit."""
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.min is None and self.max is None and self.max_regression is None:
+            raise ValueError("needs at least one of min, max, max_regression")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: no value can pass")
+        return self
+
+
+class SliceGuard(Section):
+    """A bound that every slice of some columns must keep, so that no group pays for the average."""
+
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    """The slice's columns: each combination of their values is a slice."""
+    metric: Metric = Metric.AUC
+    """What is compared."""
+    max_regression: Annotated[float, Field(ge=0)] = 0.05
+    """How much worse than the live model a slice may be, in the metric's unit."""
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    """Slices with fewer rows are reported, not judged: their metrics are mostly noise."""
+
+
+class EvaluateConfig(Section):
+    """How models are judged."""
+
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = tuple(Metric)
+    """What is computed, overall and for each slice."""
+    thresholds: dict[Metric, Threshold] = {}
+    """What must hold overall."""
+    slices: tuple[Annotated[tuple[Column, ...], Field(min_length=1)], ...] = ()
+    """Columns to slice by: [["carrier"], ["origin", "carrier"]]."""
+    guards: tuple[SliceGuard, ...] = ()
+    """What must hold for every slice."""
+    decision_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The probability from which a row counts as predicted 1, for accuracy, precision and recall."""
+
+    @model_validator(mode="after")
+    def _judges_only_what_it_computes(self) -> Self:
+        for metric in self.thresholds:
+            if metric not in self.metrics:
+                raise ValueError(
+                    f"thresholds.{metric}: the metric is not in metrics; add it there or drop this"
+                )
+        for guard in self.guards:
+            if guard.metric not in self.metrics:
+                raise ValueError(f"a guard needs {guard.metric}, which is not in metrics; add it")
+            if guard.columns not in self.slices:
+                raise ValueError(
+                    f"a guard watches slices by {list(guard.columns)}, which are not in slices; "
+                    "add them"
+                )
+        return self
+
+
+class CanaryConfig(Section):
+    """How the pushed form of a model is tried before it is live."""
+
+    rows: Annotated[int, Field(ge=1)] = 200
+    """Raw rows of the eval split that are sent."""
+    tolerance: Annotated[float, Field(gt=0)] = 1e-5
+    """Largest absolute difference to the evaluator's prediction."""
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """95th percentile of the milliseconds for one row; by default measured, not judged."""
+
+
+class PushConfig(Section):
+    """Where a blessed model goes."""
+
+    directory: Location | None = None
+    """The serving folder: a numbered folder per version; by default serving/ below the root."""
+
+
+class RunConfig(Section):
+    """How nodes are run on one machine."""
+
+    jobs: Annotated[int, Field(ge=1)] | None = None
+    """Nodes at once; by default as many as there are cores, four at most."""
+    cache: bool = True
+    """Whether a node whose inputs, settings and code did not change is taken from the store."""
+    beam_args: tuple[str, ...] = (
+        "--direct_running_mode=in_memory",
+        "--direct_num_workers=1",
+        "--sdk_container_image=unused",
+    )
+    """Arguments of every Beam pipeline. By default in this process; the image, which only remote
+    runners use, is named so that TFX does not build a source package of itself for each node."""
+
+
+class PipelineConfig(Section):
+    """One pipeline."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    """Name in the store, in Kubeflow and in the serving folder: lower case, digits, dashes."""
+    root: Location | None = None
+    """Folder of the store, the artifacts and the logs; by default output/NAME."""
+    data: DataConfig
+    features: FeaturesConfig
+    gate: GateConfig = GateConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    canary: CanaryConfig = CanaryConfig()
+    push: PushConfig = PushConfig()
+    run: RunConfig = RunConfig()
+
+    @property
+    def pipeline_root(self) -> str:
+        """Absolute location below which the artifacts, the store and the logs lie."""
+        return absolute(self.root or f"output/{self.name}")
+
+    @property
+    def serving_directory(self) -> str:
+        """Absolute location of the serving folder."""
+        return absolute(self.push.directory or f"{self.pipeline_root}/serving")
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        known = set(self.features.columns)
+        used = [("data.split_by", self.data.split_by)] if self.data.split_by else []
+        used += [("gate.thresholds", column) for column in self.gate.thresholds]
+        used += [("evaluate.slices", column) for s in self.evaluate.slices for column in s]
+        for key, column in used:
+            if column not in known:
+                raise ValueError(
+                    f"{key} names the column {column!r}, which no list in [features] holds; "
+                    "add it there (keep = [...] if no model should learn from it)"
+                )
+        return self

@@ -1,0 +1,48 @@
+"""Opens the ML Metadata store of a pipeline: the one place that knows where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ml_metadata
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from pipeline.config import PipelineConfig
+
+STORE_FILE = "metadata.sqlite"
+# A resolver's execution is internal: it passes artifacts on that others made.
+_OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
+
+
+def connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
+    """How to reach the store: an sqlite file in the pipeline's root, whose folder is made."""
+    file = Path(config.pipeline_root) / STORE_FILE
+    # ML Metadata makes the file, but not the folder around it.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return metadata.sqlite_metadata_connection_config(str(file))
+
+
+def create_tables(connection_config: metadata_store_pb2.ConnectionConfig) -> None:
+    """Makes the store's tables; before any node starts, since nodes that do it at once collide."""
+    with metadata.Metadata(connection_config):
+        pass
+
+
+def run_outputs(
+    connection_config: metadata_store_pb2.ConnectionConfig, run_id: str
+) -> dict[str, dict[str, list[metadata_store_pb2.Artifact]]]:
+    """What the nodes of a run put out, cached or not: artifacts by node id and output key."""
+    store = ml_metadata.MetadataStore(connection_config)
+    run = store.get_context_by_type_and_name("pipeline_run", run_id)
+    found: dict[str, dict[str, list[metadata_store_pb2.Artifact]]] = {}
+    for execution in store.get_executions_by_context(run.id) if run else []:
+        contexts = store.get_contexts_by_execution(execution.id)
+        node_id = next(c.name for c in contexts if c.type == "node").partition(".")[2]
+        events = store.get_events_by_execution_ids([execution.id])
+        outputs = [e for e in events if e.type in _OUTPUT_EVENTS]
+        artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in outputs])}
+        for event in outputs:
+            of_node = found.setdefault(node_id, {})
+            of_node.setdefault(event.path.steps[0].key, []).append(artifacts[event.artifact_id])
+    return found

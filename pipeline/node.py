@@ -1,0 +1,233 @@
+"""Runs one node of a compiled pipeline against the metadata store: what every runner calls.
+
+In a process of its own: `python -m pipeline.node --ir FILE --node-id ID --run-id RUN`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from ml_metadata.proto import metadata_store_pb2
+    from tfx.proto.orchestration import pipeline_pb2
+
+
+class State(enum.StrEnum):
+    """How a node ended."""
+
+    COMPLETE = "complete"
+    CACHED = "cached"
+    RESUMED = "resumed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What came of running a node.
+
+    Attributes:
+      node_id: the node.
+      state: how it ended. RESUMED: an earlier attempt of this run had completed it.
+      seconds: wall time.
+      error: on failure, one or more sentences for a person; empty otherwise.
+      defect: whether the failure is a defect (its traceback was printed), not a user's mistake.
+    """
+
+    node_id: str
+    state: State
+    seconds: float
+    error: str = ""
+    defect: bool = False
+
+
+def run_node(
+    ir: pipeline_pb2.Pipeline,
+    node_id: str,
+    *,
+    connection: metadata_store_pb2.ConnectionConfig,
+) -> NodeResult:
+    """Drives, executes and publishes `node_id` of `ir`, whose runtime parameters are bound.
+
+    Never raises for a node that fails: the store and the result say so. The state is the one that
+    the store holds afterwards, since TFX's launcher ends quietly when inputs cannot be resolved.
+    """
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher, partial_run_utils
+
+    start = time.monotonic()
+    node = find(ir, node_id)
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    before = recorded_state(connection, node)
+    error: Exception | None = None
+    try:
+        if node.execution_options.run.perform_snapshot:
+            with metadata.Metadata(connection) as handle:
+                partial_run_utils.snapshot(handle, ir)
+        launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+        ).launch()
+    except Exception as raised:
+        error = raised
+        if not isinstance(raised, UserError):
+            traceback.print_exc()
+    state = recorded_state(connection, node)
+    seconds = time.monotonic() - start
+    if error is None and state in (State.COMPLETE, State.CACHED):
+        resumed = before in (State.COMPLETE, State.CACHED) and not _is_resolver(node)
+        return NodeResult(node_id, State.RESUMED if resumed else state, seconds)
+    message = _sentence(error, node)
+    _record_error(connection, node, message)
+    return NodeResult(
+        node_id, State.FAILED, seconds, message, defect=not isinstance(error, UserError)
+    )
+
+
+def warm_up() -> None:
+    """Imports what running a node takes, for a process that will fork the nodes from itself."""
+    from tfx.orchestration import metadata  # noqa: F401
+    from tfx.orchestration.local import runner_utils  # noqa: F401
+    from tfx.orchestration.portable import launcher, partial_run_utils  # noqa: F401
+
+
+def find(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineNode:
+    """The node of `ir` with that id.
+
+    Raises:
+      UserError: there is none; the message names those there are.
+    """
+    nodes = {n.pipeline_node.node_info.id: n.pipeline_node for n in ir.nodes}
+    if node_id not in nodes:
+        raise UserError(f"there is no node {node_id!r}; the nodes are: {', '.join(nodes)}")
+    return nodes[node_id]
+
+
+def bind(
+    ir: pipeline_pb2.Pipeline, run_id: str, parameters: Mapping[str, str]
+) -> pipeline_pb2.Pipeline:
+    """A copy of `ir` in which the run's id and every runtime parameter have their values."""
+    from tfx.orchestration.portable import runtime_parameter_utils
+    from tfx.proto.orchestration import pipeline_pb2
+
+    bound = pipeline_pb2.Pipeline()
+    bound.CopyFrom(ir)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        bound, {"pipeline-run-id": run_id, **parameters}
+    )
+    return bound
+
+
+def _is_resolver(node: pipeline_pb2.PipelineNode) -> bool:
+    return bool(node.node_info.type.name.endswith(".Resolver"))
+
+
+def _executions(
+    connection: metadata_store_pb2.ConnectionConfig, node: pipeline_pb2.PipelineNode
+) -> list[metadata_store_pb2.Execution]:
+    """The executions of `node` in its run, oldest first."""
+    import ml_metadata
+
+    store = ml_metadata.MetadataStore(connection)
+    found: dict[int, metadata_store_pb2.Execution] | None = None
+    for spec in node.contexts.contexts:
+        context = store.get_context_by_type_and_name(
+            spec.type.name, spec.name.field_value.string_value
+        )
+        if context is None:
+            return []
+        here = {e.id: e for e in store.get_executions_by_context(context.id)}
+        found = here if found is None else {i: e for i, e in found.items() if i in here}
+    return [execution for _, execution in sorted((found or {}).items())]
+
+
+def recorded_state(
+    connection: metadata_store_pb2.ConnectionConfig, node: pipeline_pb2.PipelineNode
+) -> State | None:
+    """The state that the store holds of `node`, whose run is bound; None where it never ran."""
+    from ml_metadata.proto import metadata_store_pb2
+
+    executions = _executions(connection, node)
+    if not executions:
+        return None
+    return {
+        metadata_store_pb2.Execution.COMPLETE: State.COMPLETE,
+        metadata_store_pb2.Execution.CACHED: State.CACHED,
+    }.get(executions[-1].last_known_state, State.FAILED)
+
+
+def _sentence(error: Exception | None, node: pipeline_pb2.PipelineNode) -> str:
+    if error is None:
+        inputs = [key for key, spec in node.inputs.inputs.items() if spec.min_count]
+        return (
+            f"its inputs ({', '.join(inputs)}) are not in the metadata store: the nodes that make "
+            "them have not completed in this run; run it with them, or --from an earlier node"
+        )
+    if isinstance(error, UserError):
+        return str(error)
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"
+
+
+def _record_error(
+    connection: metadata_store_pb2.ConnectionConfig,
+    node: pipeline_pb2.PipelineNode,
+    message: str,
+) -> None:
+    """Leaves the cause where TFX's own tools look for it, for whoever asks the store later."""
+    import ml_metadata
+    from tfx.orchestration.portable.mlmd import execution_lib
+    from tfx.proto.orchestration import execution_result_pb2
+
+    executions = _executions(connection, node)
+    if executions:
+        result = execution_result_pb2.ExecutionResult(code=1, result_message=message)
+        execution_lib.set_execution_result(result, executions[-1])
+        ml_metadata.MetadataStore(connection).put_executions(executions[-1:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the node that the command line names; 0 if it is complete or cached, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.node", description=__doc__)
+    parser.add_argument("--ir", type=Path, required=True, help="compiled pipeline (binary proto)")
+    parser.add_argument("--node-id", required=True, help="node to run")
+    parser.add_argument("--run-id", required=True, help="run that the node belongs to")
+    parser.add_argument("--store", type=Path, required=True, help="sqlite file of the store")
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="runtime parameter"
+    )
+    arguments = parser.parse_args(argv)
+    from tfx.orchestration import metadata
+    from tfx.proto.orchestration import pipeline_pb2
+
+    parameters = dict(p.split("=", 1) for p in arguments.parameter)
+    try:
+        ir = pipeline_pb2.Pipeline.FromString(arguments.ir.read_bytes())
+        result = run_node(
+            bind(ir, arguments.run_id, parameters),
+            arguments.node_id,
+            connection=metadata.sqlite_metadata_connection_config(str(arguments.store)),
+        )
+    except UserError as error:
+        print(f"pipeline.node: {error}", file=sys.stderr)
+        return 2
+    print(f"{result.node_id}: {result.state} after {result.seconds:.1f} s {result.error}".strip())
+    return 0 if result.state is not State.FAILED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

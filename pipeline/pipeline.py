@@ -1,0 +1,167 @@
+"""The pipeline, from rows to a pushed model; nothing in it knows who runs it."""
+
+from __future__ import annotations
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.io import fileio
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
+from tfx.utils import io_utils
+
+from custom_components.canary.component import Canary
+from custom_components.data_gate import DataGate
+from custom_components.evaluator.component import Evaluator
+from custom_components.example_gen.columns import table_from_features, table_from_schema
+from custom_components.example_gen.component import TabularExampleGen
+from custom_components.example_gen.settings import IngestSettings, Table
+from custom_components.preflight import Preflight
+from custom_components.pusher import Pusher
+from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
+from pipeline.config import PipelineConfig, absolute
+from pipeline.errors import UserError
+
+SPAN_PARAMETER = "span"
+"""The runtime parameter that says which span to ingest; `pipeline.compiler` writes its value."""
+
+
+def create_pipeline(config: PipelineConfig) -> Pipeline:
+    """The graph of `config`. The span to ingest is a runtime parameter."""
+    features = config.features.model_dump_json()
+
+    # One span of rows, and what it looks like.
+    example_gen = TabularExampleGen(
+        absolute(config.data.path),
+        config.data.pattern,
+        settings=IngestSettings.of(config.data),
+        table=_table(config),
+        range_config=RuntimeParameter(name=SPAN_PARAMETER, ptype=str),
+    ).with_id("ExampleGen")
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = _schema(config, statistics)
+    schema = schema_gen.outputs["schema"]
+
+    # Is it what it should be, and what it was? DataGate stops the run if not.
+    validator = ExampleValidator(statistics=statistics, schema=schema)
+    previous = Resolver(
+        strategy_class=PreviousSpan,
+        current=statistics,
+        history=ever_made(standard_artifacts.ExampleStatistics, statistics_gen.id),
+    ).with_id("PreviousStatistics")
+    gate = DataGate(
+        statistics=statistics,
+        anomalies=validator.outputs["anomalies"],
+        previous_statistics=previous.outputs["history"],
+        config=config.gate.model_dump_json(),
+        features=features,
+    )
+    preflight = Preflight(
+        statistics=statistics,
+        schema=schema,
+        features=features,
+        evaluate=config.evaluate.model_dump_json(),
+        split_by=config.data.split_by or "",
+    )
+
+    # The window of spans to learn from, transformed once for every framework.
+    window = Resolver(
+        strategy_class=RollingWindow,
+        config={"window": config.data.window},
+        current=example_gen.outputs["examples"],
+        examples=ever_made(standard_artifacts.Examples, example_gen.id),
+    ).with_id("Window")
+    window.add_upstream_nodes([gate, preflight])
+    transform = Transform(
+        examples=window.outputs["examples"],
+        schema=schema,
+        preprocessing_fn="models.preprocessing.preprocessing_fn",
+        custom_config={"features": features},
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    trainer = Trainer(
+        run_fn="models.keras_model.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        custom_config={"features": features, "train": config.train.model_dump_json()},
+    ).with_id("Trainer.keras")
+    model = trainer.outputs["model"]
+
+    # Better than the bounds and the live model? Does it serve? Then it is the live model.
+    live = Resolver(
+        strategy_class=LiveModel,
+        candidate=model,
+        live=ever_made(standard_artifacts.PushedModel, "Pusher"),
+    ).with_id("LiveModel")
+    evaluator = Evaluator(
+        examples=window.outputs["examples"],
+        model=model,
+        baseline_model=live.outputs["live"],
+        evaluate=config.evaluate.model_dump_json(),
+        label=config.features.label,
+        canary_rows=config.canary.rows,
+    )
+    canary = Canary(
+        model=model,
+        evaluation=evaluator.outputs["evaluation"],
+        model_blessing=evaluator.outputs["blessing"],
+        canary=config.canary,
+    )
+    pusher = Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=canary.outputs["blessing"],
+        directory=config.serving_directory,
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.pipeline_root,
+        components=[
+            *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
+            *(window, transform, trainer, live, evaluator, canary, pusher),
+        ],
+        enable_cache=config.run.cache,
+        beam_pipeline_args=list(config.run.beam_args),
+    )
+
+
+def _table(config: PipelineConfig) -> Table:
+    """The columns to ingest, typed by the curated schema where the configuration names one."""
+    if not config.data.schema_file:
+        return table_from_features(config.features)
+    return table_from_schema(
+        _read_schema(absolute(config.data.schema_file)),
+        names=config.features.columns,
+        label=config.features.label,
+    )
+
+
+def _read_schema(file: str) -> schema_pb2.Schema:
+    try:
+        return io_utils.parse_pbtxt_file(file, schema_pb2.Schema())
+    except (OSError, fileio.NotFoundError):
+        raise UserError(f"{file}: no such file (data.schema_file)") from None
+    except text_format.ParseError as error:
+        raise UserError(f"{file}: not a schema in text form (data.schema_file): {error}") from None
+
+
+def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
+    """The curated schema where the configuration names one, else one inferred from the span."""
+    if config.data.schema_file:
+        schema_gen = ImportSchemaGen(schema_file=absolute(config.data.schema_file))
+    else:
+        schema_gen = SchemaGen(statistics=statistics)
+    return schema_gen.with_id("SchemaGen")
+

@@ -1,0 +1,1 @@
+"""Runners: each carries the compiled pipeline to one place where it can run."""

@@ -1,0 +1,170 @@
+"""A copy of the project on a small slice of the flights, to run, to edit and to break."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_metadata
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from pipeline.config import PROJECT
+
+STATES = metadata_store_pb2.Execution.State
+SETTINGS = {
+    "root": "output/small",
+    "data.path": "data/small",
+    "data.span": "2",
+    "data.window": "2",
+    "data.train_buckets": "3",
+    "data.eval_buckets": "2",
+    "gate.drift": "warn",
+    "train.keras.max_epochs": "3",
+    "evaluate.thresholds.auc.min": "0.5",
+    "evaluate.guards": "[]",
+}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the store holds of one node of one run."""
+
+    id: int
+    state: str
+    inputs: dict[str, list[int]]
+    outputs: dict[str, list[int]]
+    error: str
+    properties: dict[str, object]
+
+
+@dataclass(frozen=True)
+class SmallProject:
+    """The copy, and what its metadata store says."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> SmallProject:
+        """Copies the code, and every eighth flight of January and February, into `folder`."""
+        for package in ("pipeline", "models", "custom_components", "configs"):
+            shutil.copytree(
+                PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        shutil.copy(PROJECT / "local_runner.py", folder)
+        (folder / "data/flights").mkdir(parents=True)
+        shutil.copy(PROJECT / "data/flights/schema.pbtxt", folder / "data/flights")
+        project = cls(folder)
+        for span in (1, 2):
+            project.write_span(span, project.flights(span))
+        return project
+
+    def flights(self, span: int) -> pa.Table:
+        """Every eighth flight of a month."""
+        file = next((PROJECT / f"data/flights/span-{span:02}").glob("*.parquet"))
+        table = pq.read_table(file)
+        return table.take(list(range(0, table.num_rows, 8)))
+
+    def write_span(self, span: int, table: pa.Table) -> None:
+        """Puts `table` where the pipeline finds it as a span."""
+        file = self.folder / f"data/small/span-{span:02}/rows.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, file)
+
+    def command(self, *arguments: str, **settings: str) -> list[str]:
+        """The command line of a run; settings are given with __ for the dot."""
+        chosen = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
+        sets = [word for item in chosen.items() for word in ("--set", "=".join(item))]
+        return [sys.executable, "local_runner.py", *sets, *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """The environment without what would lead Python back to the original."""
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return kept | {"PYTHONDONTWRITEBYTECODE": ""}
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Runs the pipeline as a person would, and gives back what was printed."""
+        return subprocess.run(
+            self.command(*arguments, **settings),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def pipeline_cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m pipeline`."""
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    @property
+    def root(self) -> Path:
+        """Where the runs are."""
+        return self.folder / "output/small"
+
+    @property
+    def serving(self) -> list[str]:
+        """The versions in the serving folder, hidden ones too."""
+        folder = self.root / "serving"
+        return sorted(f.name for f in folder.iterdir()) if folder.exists() else []
+
+    def store(self) -> ml_metadata.MetadataStore:
+        """The metadata store."""
+        file = str(self.root / "metadata.sqlite")
+        return ml_metadata.MetadataStore(metadata.sqlite_metadata_connection_config(file))
+
+    def run_ids(self) -> list[str]:
+        """The runs in the store, oldest first."""
+        return sorted(c.name for c in self.store().get_contexts_by_type("pipeline_run"))
+
+    def executions(self, run_id: str) -> dict[str, Execution]:
+        """The executions of a run, by node."""
+        store = self.store()
+        context = store.get_context_by_type_and_name("pipeline_run", run_id)
+        return {
+            self._node_id(store, e.id): self._read(store, e)
+            for e in store.get_executions_by_context(context.id)
+        }
+
+    @staticmethod
+    def _node_id(store: ml_metadata.MetadataStore, execution_id: int) -> str:
+        contexts = store.get_contexts_by_execution(execution_id)
+        return next(c.name for c in contexts if c.type == "node").partition(".")[2]
+
+    @staticmethod
+    def _read(
+        store: ml_metadata.MetadataStore, execution: metadata_store_pb2.Execution
+    ) -> Execution:
+        inputs: dict[str, list[int]] = {}
+        outputs: dict[str, list[int]] = {}
+        for event in store.get_events_by_execution_ids([execution.id]):
+            is_input = event.type == metadata_store_pb2.Event.INPUT
+            side = inputs if is_input else outputs
+            side.setdefault(event.path.steps[0].key, []).append(event.artifact_id)
+        properties = {
+            key: getattr(value, value.WhichOneof("value"))
+            for key, value in execution.custom_properties.items()
+        }
+        return Execution(
+            execution.id,
+            STATES.Name(execution.last_known_state),
+            inputs,
+            outputs,
+            str(properties.get("__execution_result__", "")),
+            properties,
+        )

@@ -1,0 +1,273 @@
+"""The whole pipeline on a small slice; each step asks the metadata store what happened.
+
+The steps share one project and run in the order in which they stand, as a person's day would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.end_to_end.project import SmallProject
+
+pytestmark = pytest.mark.e2e
+
+NODES = {
+    *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "PreviousStatistics"),
+    *("DataGate", "Preflight", "Window", "Transform", "Trainer.keras", "LiveModel", "Evaluator"),
+    *("Canary", "Pusher"),
+}
+RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
+UNCHANGED = {n: "COMPLETE" if n in RESOLVERS else "CACHED" for n in NODES}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+    """A project in which the pipeline has run once."""
+    small = SmallProject.make(tmp_path_factory.mktemp("project"))
+    done = small.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (small.folder / "first_output.txt").write_text(done.stdout)
+    return small
+
+
+def newest(project: SmallProject) -> str:
+    return [run_id for run_id in project.run_ids() if "-span-" not in run_id][-1]
+
+
+def test_the_first_run_backfills_then_trains_and_pushes(project: SmallProject) -> None:
+    backfill, run = project.run_ids()[1], project.run_ids()[0]
+    assert backfill == f"{run}-span-1"
+    assert {e.state for e in project.executions(run).values()} == {"COMPLETE"}
+    assert set(project.executions(run)) == NODES
+    assert "Trainer.keras" not in project.executions(backfill)
+    assert "DataGate" in project.executions(backfill)
+
+
+def test_the_window_holds_both_spans_in_order(project: SmallProject) -> None:
+    run = newest(project)
+    window = project.executions(run)["Window"].outputs["examples"]
+    artifacts = {a.id: a for a in project.store().get_artifacts_by_id(window)}
+    assert [artifacts[i].custom_properties["span"].int_value for i in window] == [1, 2]
+    executions = project.executions(run)
+    assert sorted(executions["Transform"].inputs["examples"]) == sorted(window)
+    assert len(executions["Transform"].outputs["transformed_examples"]) == 2
+
+
+def test_the_artifacts_are_linked_from_rows_to_the_pushed_model(project: SmallProject) -> None:
+    nodes = project.executions(newest(project))
+    links = [
+        ("ExampleGen", "examples", "StatisticsGen", "examples"),
+        ("StatisticsGen", "statistics", "ExampleValidator", "statistics"),
+        ("SchemaGen", "schema", "Transform", "schema"),
+        ("Transform", "transformed_examples", "Trainer.keras", "examples"),
+        ("Transform", "transform_graph", "Trainer.keras", "transform_graph"),
+        ("Trainer.keras", "model", "Evaluator", "model"),
+        ("Trainer.keras", "model", "Pusher", "model"),
+        ("Evaluator", "blessing", "Pusher", "model_blessing"),
+        ("Evaluator", "evaluation", "Canary", "evaluation"),
+        ("Canary", "blessing", "Pusher", "infra_blessing"),
+    ]
+    for maker, output, taker, given in links:
+        assert nodes[maker].outputs[output] == nodes[taker].inputs[given], (maker, taker)
+    assert "baseline_model" not in nodes["Evaluator"].inputs
+
+
+def test_the_model_is_blessed_and_pushed_once(project: SmallProject) -> None:
+    nodes = project.executions(newest(project))
+    store = project.store()
+    blessing, canary, pushed = (
+        store.get_artifacts_by_id(nodes[n].outputs[key])[0].custom_properties
+        for n, key in (("Evaluator", "blessing"), ("Canary", "blessing"), ("Pusher", "pushed_model"))
+    )
+    assert (blessing["blessed"].int_value, canary["blessed"].int_value) == (1, 1)
+    assert pushed["pushed"].int_value == 1
+    assert project.serving == [pushed["pushed_version"].string_value]
+    assert (project.root / "serving" / project.serving[0] / "saved_model.pb").exists()
+
+
+def test_the_summary_tells_what_was_decided(project: SmallProject) -> None:
+    shown = (project.folder / "first_output.txt").read_text()
+    assert "auc" in shown
+    assert "pushed" in shown
+    assert f"serving/{project.serving[0]}" in shown.replace("\n", "")
+    assert "python -m pipeline predict" in shown
+
+
+def test_the_pushed_model_answers_on_the_command_line(
+    project: SmallProject, tmp_path: Path
+) -> None:
+    flights = project.flights(2).slice(0, 20)
+    import pyarrow.csv as pa_csv
+
+    pa_csv.write_csv(flights, tmp_path / "flights.csv")
+    place = ("--set", "root=output/small")
+    done = project.pipeline_cli("predict", *place, str(tmp_path / "flights.csv"))
+    lines = done.stdout.splitlines()
+    assert (done.returncode, len(lines)) == (0, 21), done.stderr
+    assert lines[0].endswith(",probability")
+    probabilities = [float(line.rpartition(",")[2]) for line in lines[1:]]
+    assert all(0 < p < 1 for p in probabilities)
+    assert len(set(probabilities)) > 10
+
+    row = json.dumps(flights.slice(0, 1).to_pylist()[0])
+    done = project.pipeline_cli("predict", *place, "--row", row)
+    assert done.stdout.startswith(f"late: {probabilities[0]:.4f}"), done.stderr
+    del_row = json.dumps({"carrier": "UA"})
+    done = project.pipeline_cli("predict", *place, "--row", del_row)
+    assert done.returncode == 2
+    assert "distance" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unchanged_second_run_runs_no_executor(project: SmallProject) -> None:
+    before = project.serving
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    for run_id in project.run_ids()[-2:]:
+        executions = project.executions(run_id)
+        assert {n: e.state for n, e in executions.items()} == {n: UNCHANGED[n] for n in executions}
+    assert project.serving == before
+
+
+def test_a_challenger_that_is_no_better_is_not_pushed(project: SmallProject) -> None:
+    before = project.serving
+    done = project.run(evaluate__thresholds__auc__min="0.999", train__seed="7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    nodes = project.executions(newest(project))
+    store = project.store()
+    assert {nodes[n].state for n in ("Evaluator", "Canary", "Pusher")} == {"COMPLETE"}
+    assert nodes["Transform"].state == "CACHED"
+    blessing = store.get_artifacts_by_id(nodes["Evaluator"].outputs["blessing"])[0]
+    assert blessing.custom_properties["blessed"].int_value == 0
+    pushed = store.get_artifacts_by_id(nodes["Pusher"].outputs["pushed_model"])[0]
+    assert pushed.custom_properties["pushed"].int_value == 0
+    live = nodes["Evaluator"].inputs["baseline_model"]
+    assert live == [
+        i
+        for e in project.executions(project.run_ids()[0]).values()
+        for i in e.outputs.get("pushed_model", [])
+    ]
+    assert project.serving == before
+    assert "not pushed" in done.stdout
+    assert "0.999" in done.stdout
+
+
+def test_an_edit_of_preprocessing_reruns_transform_and_what_follows(
+    project: SmallProject,
+) -> None:
+    file = project.folder / "models/preprocessing.py"
+    file.write_text(file.read_text() + "\nEDITED = True\n")
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = {n: e.state for n, e in project.executions(newest(project)).items()}
+    assert states["Transform"] == states["Trainer.keras"] == states["Evaluator"] == "COMPLETE"
+    earlier = {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate"}
+    assert {states[n] for n in earlier} == {"CACHED"}
+
+
+def test_a_changed_setting_reruns_the_nodes_that_read_it(project: SmallProject) -> None:
+    done = project.run(canary__rows="50")
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = {n: e.state for n, e in project.executions(newest(project)).items()}
+    assert states["Trainer.keras"] == "CACHED"
+    assert states["Canary"] == "COMPLETE"
+
+
+def test_the_gate_stops_a_span_with_values_outside_their_domain(project: SmallProject) -> None:
+    rows = project.flights(2)
+    strange = pa.array(["??"] * rows.num_rows)
+    index = rows.schema.get_field_index("carrier")
+    project.write_span(3, rows.set_column(index, "carrier", strange))
+    before = project.serving
+    done = project.run(data__span="3")
+    assert done.returncode == 1
+    assert "DataGate" in done.stdout
+    assert "carrier" in done.stdout
+    assert "run it again" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    executions = project.executions(newest(project))
+    assert executions["DataGate"].state == "FAILED"
+    assert "carrier" in executions["DataGate"].error
+    assert not {"Transform", "Trainer.keras", "Pusher"} & set(executions)
+    assert project.serving == before
+
+
+def test_a_run_killed_while_training_is_resumed_with_nothing_lost(project: SmallProject) -> None:
+    killed = subprocess.Popen(
+        project.command("--no-cache", "--plain", train__keras__max_epochs="500"),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for_log(project, "Trainer.keras.log", "Training model")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    run_id = newest(project)
+    assert project.executions(run_id)["Trainer.keras"].state == "RUNNING"
+    transformed = project.executions(run_id)["Transform"].id
+    time.sleep(1)  # Its children end with it.
+
+    refused = project.run("--no-cache", "--resume", data__train_buckets="4")
+    assert refused.returncode == 2
+    assert "cannot go on" in refused.stderr
+    done = project.run("--no-cache", "--resume")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert newest(project) == run_id
+    executions = project.executions(run_id)
+    assert {e.state for e in executions.values()} == {"COMPLETE"}
+    assert executions["Transform"].id == transformed
+    assert set(executions) == NODES
+    again = project.run("--resume")
+    assert again.returncode == 2
+    assert "nothing to resume" in again.stderr
+
+
+def test_one_node_runs_alone_on_what_earlier_runs_made(project: SmallProject) -> None:
+    done = project.run("--only", "Evaluator", evaluate__decision_threshold="0.4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    executions = project.executions(newest(project))
+    assert executions["Evaluator"].state == "COMPLETE"
+    assert executions["Trainer.keras"].state == "CACHED"
+    assert "Pusher" not in executions
+    done = project.run("--from", "Traner")
+    assert done.returncode == 2
+    assert "there is no node 'Traner'" in done.stderr
+
+
+def test_ctrl_c_ends_the_run_and_tells_how_to_go_on(project: SmallProject) -> None:
+    process = subprocess.Popen(
+        project.command("--no-cache", train__keras__max_epochs="500"),
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_log(project, "Trainer.keras.log", "Training model")
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+
+
+def wait_for_log(project: SmallProject, name: str, text: str) -> None:
+    """Waits until the newest run's log of a node holds `text`."""
+    before = set((project.root / "runs").iterdir())
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        for folder in set((project.root / "runs").iterdir()) - before:
+            log = folder / "logs" / name
+            if log.exists() and text in log.read_text():
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"no {name} with {text!r} within 180 s")

@@ -1,0 +1,217 @@
+"""Configurations, right and wrong: what is loaded, and what is said of a mistake."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import PROJECT, Metric, PipelineConfig, absolute
+from pipeline.config_file import DEFAULT, json_schema, load
+from pipeline.errors import UserError
+
+MINIMAL = """
+name = "small"
+[data]
+path = "data/small"
+[features]
+label = "y"
+numeric = ["a"]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "small.toml"
+    file.write_text(text)
+    return file
+
+
+def test_a_minimal_file_gets_defaults(tmp_path: Path) -> None:
+    config = load(write(tmp_path, MINIMAL))
+    assert (config.data.window, config.run.cache) == (1, True)
+    assert config.pipeline_root == str(PROJECT / "output/small")
+    assert config.serving_directory == str(PROJECT / "output/small/serving")
+
+
+def test_overrides_win_over_the_file() -> None:
+    config = load(
+        overrides=[
+            "data.window=2",
+            "train.keras.hidden_units=[64, 32]",
+            "name=other",
+            "gate.thresholds.temp = 0.5",
+            'evaluate.thresholds={log_loss={max=0.6}}',
+        ]
+    )
+    assert (config.data.window, config.name) == (2, "other")
+    assert config.train.keras.hidden_units == (64, 32)
+    assert config.gate.thresholds["temp"] == 0.5
+    assert config.evaluate.thresholds[Metric.LOG_LOSS].max == 0.6
+
+
+def test_a_url_is_a_location_as_it_is() -> None:
+    assert absolute("gs://bucket/data") == "gs://bucket/data"
+    assert absolute("/data/flights") == "/data/flights"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "said"),
+    [
+        ("data.windw=3", "data.windw", "unknown key; did you mean window?"),
+        ("datta.window=3", "datta", "unknown key; did you mean data?"),
+        ("zzz=3", "zzz", "unknown key; known here: name, root, data"),
+        ("train.keras.hiden_units=3", "train.keras.hiden_units", "did you mean hidden_units?"),
+        ("evaluate.thresholds.auc.minimum=1", "evaluate.thresholds.auc.minimum", "unknown key"),
+        ("evaluate.guards=[{columns=['carrier'],metrc='auc'}]", "metrc", "did you mean metric?"),
+        ("data.csv.sep=','", "data.csv.sep", "known here: delimiter, quote, encoding"),
+        ("data.window=three", "data.window", 'is "three"; expected a whole number'),
+        ("data.window=0", "data.window", "is 0; expected greater than or equal to 1"),
+        ("data.window=2.5", "data.window", "is 2.5; expected a whole number"),
+        ("data.window=true", "data.window", "is true; expected a whole number"),
+        ("data.window=[]", "data.window", "is []; expected a whole number"),
+        ("data.span=-1", "data.span", "greater than or equal to 0"),
+        ("data.span=march", "data.span", 'is "march"; expected a whole number'),
+        ("data=3", "data", "is 3; expected a section"),
+        ("data.path=''", "data.path", "at least 1 character"),
+        ("data.path=7", "data.path", "is 7; expected a string"),
+        ("data.pattern=flights.csv", "data.pattern", "must hold {SPAN} once"),
+        ("data.pattern='{SPAN}/{SPAN}'", "data.pattern", "must hold {SPAN} once"),
+        ("data.format=xlsx", "data.format", 'is "xlsx"; expected one of csv, parquet'),
+        ("data.format=parqet", "data.format", "did you mean parquet?"),
+        ("data.split_by=day", "data.split_by", "which no list in [features] holds"),
+        ("data.train_buckets=0", "data.train_buckets", "greater than or equal to 1"),
+        ("data.on_bad_row=skip", "data.on_bad_row", "expected one of fail, drop"),
+        ("data.max_bad_fraction=1.5", "data.max_bad_fraction", "less than or equal to 1"),
+        ("data.max_bad_fraction=5%", "data.max_bad_fraction", 'is "5%"; expected a number'),
+        ("data.csv.delimiter=';;'", "data.csv.delimiter", "at most 1 character"),
+        ("features.label=temp", "features", "is also a feature"),
+        ("features.numeric=temp", "features.numeric", 'expected a list, as in ["a", "b"]'),
+        ("features.numeric=[1]", "features.numeric.0", "is 1; expected a string"),
+        ("features.numeric=['carrier']", "features", "'carrier' is named twice; give it one role"),
+        ("features.categorical=['dest','dest']", "features", "'dest' is named twice"),
+        ("features.cyclical.month=0", "features.cyclical.month", "expected greater than 0"),
+        ("features.cyclical=['hour']", "features.cyclical", "expected a table of keys and values"),
+        ("features={label='late'}", "features", "no features"),
+        ("features={numeric=['temp']}", "features.label", "is missing and has no default; add it"),
+        ("gate.drift=stp", "gate.drift", "did you mean stop?"),
+        ("gate.anomalies=3", "gate.anomalies", "expected"),
+        ("gate.max_js_divergence=2", "gate.max_js_divergence", "less than or equal to 1"),
+        ("gate.thresholds.tmp=0.1", "gate.thresholds", "names the column 'tmp'"),
+        ("train.frameworks=['torch']", "train.frameworks.0", 'is "torch"; expected one of'),
+        ("train.seed=lucky", "train.seed", "expected a whole number"),
+        ("train.class_weight=auto", "train.class_weight", "expected one of none, balanced"),
+        ("train.keras.dropout=1", "train.keras.dropout", "expected less than 1"),
+        ("train.keras.hidden_units=64", "train.keras.hidden_units", "expected a list"),
+        ("train.keras.hidden_units=[0]", "train.keras.hidden_units.0", "greater than or equal to 1"),
+        ("train.keras.learning_rate=0", "train.keras.learning_rate", "expected greater than 0"),
+        ("train.keras.learning_rate=nan", "train.keras.learning_rate", "finite"),
+        ("evaluate.metrics=[]", "evaluate.metrics", "at least 1 item"),
+        ("evaluate.metrics=['f1']", "evaluate.metrics.0", 'is "f1"; expected one of auc'),
+        ("evaluate.metrics=['accuracy']", "evaluate", "not in metrics"),
+        ("evaluate.thresholds.acu.min=1", "evaluate.thresholds.acu", "did you mean auc?"),
+        ("evaluate.thresholds.auc={}", "evaluate.thresholds.auc", "needs at least one of min"),
+        ("evaluate.thresholds.auc={min=2,max=1}", "evaluate.thresholds.auc", "no value can pass"),
+        ("evaluate.thresholds.auc.min=high", "evaluate.thresholds.auc.min", "expected a number"),
+        ("evaluate.slices=['carrier']", "evaluate.slices.0", "expected a list"),
+        ("evaluate.slices=[['plane']]", "evaluate", "slices"),
+        ("evaluate.guards=[{columns=['dest']}]", "evaluate", "which are not in slices"),
+        ("canary.tolerance=0", "canary.tolerance", "expected greater than 0"),
+        ("canary.rows=none", "canary.rows", "expected a whole number"),
+        ("run.jobs=0", "run.jobs", "greater than or equal to 1"),
+        ("run.cache=yes", "run.cache", 'is "yes"; expected true or false'),
+        ("name=My Pipeline", "name", "expected a name that matches"),
+        ("name.first=x", "name", "is a value, not a section"),
+        ("window", "--set window", "expected section.key=value"),
+        ("data..window=3", "--set data..window=3", "expected section.key=value"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_words(override: str, key: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load(overrides=[override])
+    assert key in str(refused.value)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = \n", "not valid TOML: Invalid value (at line 1, column 8)"),
+        ("name = 'a'\nname = 'b'", "not valid TOML: Cannot overwrite a value"),
+        ("", "name: is missing"),
+        ("name = 'a'", "data: is missing"),
+        (MINIMAL.replace("a", "\xff").encode("latin-1"), "is not UTF-8"),
+        (MINIMAL + "bogus = 1\n", "small.toml: features.bogus: unknown key"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_its_name(tmp_path: Path, text: str | bytes, said: str) -> None:
+    file = tmp_path / "small.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as refused:
+        load(file)
+    assert "small.toml" in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_missing_file_is_answered_with_those_that_are_there() -> None:
+    with pytest.raises(UserError, match=r"nope.toml: no such.*configs/flights.toml"):
+        load(Path("nope.toml"))
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(UserError) as refused:
+        load(overrides=["data.window=0", "gate.drift=stp", "nonsense=1"])
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def _settings() -> list[str]:
+    defaults = load().model_dump(mode="json")
+    flat: list[str] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, below)
+        else:
+            flat.append(prefix)
+
+    walk("", defaults)
+    return flat
+
+
+@given(
+    key=st.sampled_from(_settings()),
+    value=st.one_of(
+        st.text(), st.integers().map(str), st.floats().map(str), st.sampled_from(["[]", "{}", "[1]"])
+    ),
+)
+def test_no_value_of_any_setting_makes_more_than_a_message(key: str, value: str) -> None:
+    try:
+        config = load(overrides=[f"{key}={value}"])
+    except UserError as refused:
+        assert key.split(".")[0] in str(refused)
+    else:
+        assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_schema_for_editors_is_the_one_in_the_repository() -> None:
+    assert (DEFAULT.parent / "schema.json").read_text() == json_schema()
+
+
+def test_every_setting_says_what_it_means() -> None:
+    sections = json.loads(json_schema())["$defs"]
+    silent = [
+        f"{name}.{setting}"
+        for name, section in sections.items()
+        for setting, schema in section.get("properties", {}).items()
+        if "description" not in schema and "$ref" not in schema and setting != "label"
+    ]
+    assert not silent
+
+
+def test_the_example_shows_no_setting_that_is_gone() -> None:
+    assert tomllib.loads(DEFAULT.read_text())["name"] == load().name
