@@ -1,0 +1,33 @@
+"""Which spans lie in a folder of data."""
+
+from __future__ import annotations
+
+import re
+
+from tfx.components.example_gen import utils
+from tfx.dsl.io import fileio
+
+
+def spans_there(folder: str, pattern: str) -> list[str]:
+    """What stands in the span's place in the names of the files that are there, sorted.
+
+    Args:
+      folder: where to look, absolute or a URL.
+      pattern: a glob below it, in which {SPAN} or {SPAN:WIDTH} stands for the span.
+    """
+    pattern = re.sub(utils.VERSION_FULL_REGEX, "*", pattern)
+    before, after = re.split(utils.SPAN_FULL_REGEX, pattern, maxsplit=1)[::2]
+    base = folder.rstrip("/") + "/"
+    name = re.compile(re.escape(base) + _regex(before) + "([^/]*?)" + _regex(after))
+    files = fileio.glob(f"{base}{before}*{after}")
+    return sorted({found[1] for file in files if (found := name.fullmatch(file))})
+
+
+def available_spans(folder: str, pattern: str) -> list[int]:
+    """The numbers of the spans that are there, in order."""
+    return sorted({int(span) for span in spans_there(folder, pattern) if span.isdigit()})
+
+
+def _regex(glob: str) -> str:
+    """What a glob's * and ? match, as a regular expression."""
+    return re.escape(glob).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
