@@ -1,0 +1,22 @@
+"""Artifact types and properties of our own, for what TFX's standard ones have no word for."""
+
+from typing import ClassVar
+
+from tfx.types.artifact import Artifact, Property, PropertyType
+
+SOURCE_MODEL_URI = "source_model_uri"
+"""Custom property of a PushedModel: the uri of the Model artifact that it is a copy of."""
+
+
+class GateReport(Artifact):
+    """What the data gate found in one span: a folder with the report of `gate_report`.
+
+    An artifact type is a name in the metadata store and the properties that may be asked for. The
+    rest, as with TFX's own types, is a folder whose content its producer and its readers agree on.
+    """
+
+    TYPE_NAME = "GateReport"
+    PROPERTIES: ClassVar = {
+        "span": Property(type=PropertyType.INT),
+        "findings": Property(type=PropertyType.INT),
+    }

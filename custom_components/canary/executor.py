@@ -1,0 +1,156 @@
+"""Runs the probe in a fresh process, and decides whether the model may go live."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tfx.components.util import model_utils
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+from tfx.utils import path_utils
+
+from custom_components.canary.report import FILE, CanaryReport, ProbeResult
+from custom_components.evaluator.verdict import CANARY_FILE
+from pipeline.config import PROJECT, CanaryConfig
+
+PROBE = "custom_components.canary.probe"
+PROBE_SECONDS = 300.0
+"""A model that takes longer to load and to answer is not blessed."""
+
+
+class Executor(BaseExecutor):
+    """Blesses a model that answers, loaded as a server loads it, as the evaluator saw it answer."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Tries the model and records what came of it; a model that fails is a result, no error.
+
+        The dictionaries' keys are the names in `component.CanarySpec`.
+        """
+        model, evaluation, model_blessing = (
+            artifact_utils.get_single_instance(input_dict[key])
+            for key in ("model", "evaluation", "model_blessing")
+        )
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        config = CanaryConfig.model_validate_json(exec_properties["canary"])
+        if model_utils.is_model_blessed(model_blessing):
+            rows_file = Path(evaluation.uri) / CANARY_FILE
+            expected = pq.read_table(rows_file).column("prediction").to_pylist()
+            result = run_probe(Path(path_utils.serving_model_path(model.uri)), rows_file)
+            report = judge(result, expected, config)
+        else:
+            reason = "the evaluator did not bless the model, so it was not tried"
+            report = CanaryReport(blessed=False, reason=reason, tolerance=config.tolerance)
+        logging.getLogger(__name__).info("canary: %s", report)
+        _record(report, blessing)
+
+
+def run_probe(
+    model_folder: Path, rows_file: Path, *, timeout: float = PROBE_SECONDS
+) -> ProbeResult:
+    """What the probe says of a model, from a Python process that has loaded nothing before.
+
+    Not a fork of this one, in which TensorFlow and the training code may be loaded already.
+
+    Raises:
+      RuntimeError: the probe failed by a fault of its own, not of the model; its traceback is in
+        the log.
+    """
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "result.json"
+        command = [sys.executable, "-m", PROBE]
+        command += [f"--model={model_folder}", f"--rows={rows_file}", f"--output={output}"]
+        try:
+            code = subprocess.run(
+                command,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                stdin=subprocess.DEVNULL,
+                timeout=timeout,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return ProbeResult(error=f"the model did not load and answer within {timeout:g} s")
+        if code < 0:
+            killed_by = signal.Signals(-code).name
+            return ProbeResult(error=f"the process that loaded the model was killed by {killed_by}")
+        if code:
+            raise RuntimeError(f"the canary's probe ended with exit code {code}; see the log")
+        return ProbeResult.model_validate_json(output.read_text())
+
+
+def judge(result: ProbeResult, expected: Sequence[float], config: CanaryConfig) -> CanaryReport:
+    """Whether a model may go live that the evaluator saw answer `expected`, and the probe `result`.
+
+    Both signatures count: each answer may differ by `config.tolerance` at most.
+    """
+    answers = result.answers
+    if answers is None:
+        return CanaryReport(
+            blessed=False, reason=result.error, rows=len(expected), tolerance=config.tolerance
+        )
+    difference, row, signature = max(
+        (_difference(said, judged), row, signature)
+        for signature, predictions in answers.predictions.items()
+        for row, (said, judged) in enumerate(zip(predictions, expected, strict=True))
+    )
+    reason = None
+    if difference > config.tolerance:
+        reason = (
+            f"the model answers {answers.predictions[signature][row]} to row {row} of "
+            f"{CANARY_FILE} by its signature {signature}, where the evaluator saw {expected[row]}: "
+            f"they may differ by {config.tolerance:g} (canary.tolerance)"
+        )
+    elif config.max_latency_ms is not None and answers.latency.p95_ms > config.max_latency_ms:
+        reason = (
+            f"the model takes {answers.latency.p95_ms:.1f} ms for one row (95th percentile), above "
+            f"{config.max_latency_ms:g} (canary.max_latency_ms)"
+        )
+    return CanaryReport(
+        blessed=reason is None,
+        reason=reason,
+        rows=len(expected),
+        tolerance=config.tolerance,
+        max_difference=difference if math.isfinite(difference) else None,
+        load_seconds=answers.load_seconds,
+        latency=answers.latency,
+    )
+
+
+def _difference(said: float | None, judged: float) -> float:
+    if said is None or math.isnan(judged):
+        return math.inf
+    return abs(said - judged)
+
+
+def _record(report: CanaryReport, blessing: Artifact) -> None:
+    """Writes the report, and what TFX's own components and a query of the store look for."""
+    folder = Path(blessing.uri)
+    (folder / FILE).write_text(report.model_dump_json(indent=2))
+    # The file and the property by which TFX's InfraValidator says it.
+    (folder / ("INFRA_BLESSED" if report.blessed else "INFRA_NOT_BLESSED")).touch()
+    blessing.set_int_custom_property("blessed", int(report.blessed))
+    blessing.set_int_custom_property("rows", report.rows)
+    if report.reason is not None:
+        blessing.set_string_custom_property("reason", report.reason)
+    numbers = {"max_difference": report.max_difference, "load_seconds": report.load_seconds}
+    if report.latency is not None:
+        numbers |= report.latency.model_dump()
+    for name, value in numbers.items():
+        if value is not None:
+            blessing.set_float_custom_property(name, value)
