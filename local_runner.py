@@ -132,9 +132,15 @@ def run(arguments: argparse.Namespace) -> int:
             connection,
             run_id=this_run.id,
             seconds=time.monotonic() - begin,
-            config_arguments=config_arguments(arguments),
+            predict=[_python(), "-m", "pipeline", "predict", *config_arguments(arguments)],
         )
     return 0
+
+
+def _python() -> str:
+    """This interpreter, as one would type it here."""
+    executable, here = Path(sys.executable), Path.cwd()
+    return str(executable.relative_to(here)) if executable.is_relative_to(here) else "python"
 
 
 def config_arguments(arguments: argparse.Namespace) -> list[str]:
@@ -145,7 +151,7 @@ def config_arguments(arguments: argparse.Namespace) -> list[str]:
 
 def command(arguments: argparse.Namespace, *, resume: bool = False) -> str:
     """The command that does what `arguments` say once more, or goes on with it."""
-    words = ["python", "local_runner.py", *config_arguments(arguments)]
+    words = [_python(), "local_runner.py", *config_arguments(arguments)]
     for option, value in (
         ("--span", arguments.span),
         ("--only", arguments.only),

@@ -134,7 +134,7 @@ class FeaturesConfig(Section):
     cyclical: dict[Column, Annotated[float, Field(gt=0)]] = {}
     """Numbers that wrap around, with their period, as in hour = 24: sine and cosine of each."""
     keep: tuple[Column, ...] = ()
-    """Columns that are ingested, checked and usable for splits and slices, but not predicted from."""
+    """Ingested and checked, for splits and slices, but not predicted from."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -260,7 +260,7 @@ class EvaluateConfig(Section):
     guards: tuple[SliceGuard, ...] = ()
     """What must hold for every slice."""
     decision_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The probability from which a row counts as predicted 1, for accuracy, precision and recall."""
+    """The probability from which a row counts as a 1, for accuracy, precision and recall."""
 
     @model_validator(mode="after")
     def _judges_only_what_it_computes(self) -> Self:

@@ -2,7 +2,8 @@
 
 
 class UserError(Exception):
-    """A mistake in data, configuration or environment: what is wrong, what was expected, what to do.
+    """A mistake in data, configuration or environment, told to whoever can mend it.
 
-    Runners print its text and nothing else; any other exception is a defect and shows a traceback.
+    The text says what is wrong, what was expected and what to do. Runners print it and nothing
+    else; any other exception is a defect and shows a traceback.
     """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf import text_format
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -12,24 +10,21 @@ from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
-from tfx.utils import io_utils
 
 from custom_components.canary.component import Canary
 from custom_components.data_gate import DataGate
 from custom_components.evaluator.component import Evaluator
-from custom_components.example_gen.columns import table_from_features, table_from_schema
+from custom_components.example_gen.columns import load_table
 from custom_components.example_gen.component import TabularExampleGen
-from custom_components.example_gen.settings import IngestSettings, Table
+from custom_components.example_gen.settings import IngestSettings
 from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 from pipeline.config import PipelineConfig, absolute
-from pipeline.errors import UserError
 
 SPAN_PARAMETER = "span"
 """The runtime parameter that says which span to ingest; `pipeline.compiler` writes its value."""
@@ -44,7 +39,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         absolute(config.data.path),
         config.data.pattern,
         settings=IngestSettings.of(config.data),
-        table=_table(config),
+        table=load_table(config.data.schema_file, config.features),
         range_config=RuntimeParameter(name=SPAN_PARAMETER, ptype=str),
     ).with_id("ExampleGen")
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
@@ -137,26 +132,6 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
 
-def _table(config: PipelineConfig) -> Table:
-    """The columns to ingest, typed by the curated schema where the configuration names one."""
-    if not config.data.schema_file:
-        return table_from_features(config.features)
-    return table_from_schema(
-        _read_schema(absolute(config.data.schema_file)),
-        names=config.features.columns,
-        label=config.features.label,
-    )
-
-
-def _read_schema(file: str) -> schema_pb2.Schema:
-    try:
-        return io_utils.parse_pbtxt_file(file, schema_pb2.Schema())
-    except (OSError, fileio.NotFoundError):
-        raise UserError(f"{file}: no such file (data.schema_file)") from None
-    except text_format.ParseError as error:
-        raise UserError(f"{file}: not a schema in text form (data.schema_file): {error}") from None
-
-
 def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
     """The curated schema where the configuration names one, else one inferred from the span."""
     if config.data.schema_file:
@@ -164,4 +139,3 @@ def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
     else:
         schema_gen = SchemaGen(statistics=statistics)
     return schema_gen.with_id("SchemaGen")
-

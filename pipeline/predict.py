@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from custom_components.serving_folder import newest_version
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -77,16 +78,15 @@ def _load(folder: Path) -> Any:
 def _model(config: PipelineConfig, version: str | None) -> Path:
     """The folder of a version in the serving folder."""
     serving = Path(config.serving_directory)
-    versions = [f.name for f in serving.iterdir() if f.name.isdigit()] if serving.is_dir() else []
-    if not versions:
+    folder = newest_version(serving) if version is None else serving / version
+    if folder is None:
         raise UserError(
             f"{serving}: no model has been pushed there yet; run the pipeline first (make run)"
         )
-    if version is not None and version not in versions:
-        raise UserError(
-            f"{serving}: there is no version {version}; there are: {', '.join(sorted(versions))}"
-        )
-    return serving / (version or max(versions, key=int))
+    if not folder.is_dir():
+        there = ", ".join(sorted(f.name for f in serving.glob("[0-9]*"))) or "none"
+        raise UserError(f"{serving}: there is no version {version}; there is: {there}")
+    return folder
 
 
 def _rows(file: Path, config: PipelineConfig) -> Iterator[Row]:

@@ -50,11 +50,11 @@ def print_summary(
     *,
     run_id: str,
     seconds: float,
-    config_arguments: Sequence[str] = (),
+    predict: Sequence[str],
 ) -> None:
     """What the run `run_id` measured and decided, as its artifacts in the store say.
 
-    `config_arguments` are the command line's words that lead to `config`, for commands to copy.
+    `predict` are the words of the command that asks the live model, but for the rows.
     """
     outputs = metadata.run_outputs(connection, run_id)
     console.print()
@@ -66,8 +66,10 @@ def print_summary(
         _print_metrics(console, config, verdict)
         _print_slices(console, verdict)
         _print_decision(console, verdict, outputs)
-        _print_how_to_ask(console, config, folder, config_arguments)
-    console.print(f"[dim]Run {run_id}, {seconds:.0f} s, in {config.pipeline_root}[/]", soft_wrap=True)
+        _print_how_to_ask(console, config, folder, predict)
+    console.print(
+        f"[dim]Run {run_id}, {seconds:.0f} s, in {config.pipeline_root}[/]", soft_wrap=True
+    )
 
 
 def _print_gate(console: Console, folder: Path) -> None:
@@ -92,9 +94,7 @@ def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -
     candidate = verdict.models[verdict.candidate]
     live = verdict.models[verdict.live] if verdict.live else {}
     for metric in config.evaluate.metrics:
-        overall = [
-            c for c in verdict.checks if c.metric is metric and c.rule is not Rule.GUARD
-        ]
+        overall = [c for c in verdict.checks if c.metric is metric and c.rule is not Rule.GUARD]
         table.add_row(
             metric, _number(candidate[metric]), _number(live.get(metric)), _bounds(overall)
         )
@@ -179,16 +179,15 @@ def _print_decision(
 
 
 def _print_how_to_ask(
-    console: Console, config: PipelineConfig, evaluation: Path, config_arguments: Sequence[str]
+    console: Console, config: PipelineConfig, evaluation: Path, predict: Sequence[str]
 ) -> None:
     """The command that asks the live model for a prediction, with a row of the eval split."""
     if not Path(config.serving_directory).exists():
         return
-    command = ["python", "-m", "pipeline", "predict", *config_arguments]
     row = _raw_row(evaluation / verdicts.CANARY_FILE, config.features.inputs)
     console.print("Ask it, for a row or for a CSV file of rows:")
-    console.print(f"  {shlex.join([*command, '--row', row])}", soft_wrap=True, markup=False)
-    console.print(f"  {shlex.join([*command, 'rows.csv'])}", soft_wrap=True, markup=False)
+    console.print(f"  {shlex.join([*predict, '--row', row])}", soft_wrap=True, markup=False)
+    console.print(f"  {shlex.join([*predict, 'rows.csv'])}", soft_wrap=True, markup=False)
 
 
 def _raw_row(file: Path, columns: Sequence[str]) -> str:
@@ -201,12 +200,12 @@ def _raw_row(file: Path, columns: Sequence[str]) -> str:
     for column in columns:
         feature = example.features.feature[column]
         kind = feature.WhichOneof("kind")
-        values = getattr(feature, kind).value if kind else ()
-        if values:
-            value = values[0]
-            row[column] = value.decode() if isinstance(value, bytes) else round(value, 4)
+        value = getattr(feature, kind).value[0] if kind and getattr(feature, kind).value else None
+        if isinstance(value, bytes):
+            value = value.decode()
+        row[column] = round(value, 4) if isinstance(value, float) else value
     return json.dumps(row, ensure_ascii=False)
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"

@@ -189,7 +189,7 @@ def _stop(workers: Iterable[_Worker]) -> None:
     processes = [worker.process for worker in workers]
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
-            if process.is_alive():
+            if process.is_alive() and process.pid is not None:
                 try:
                     os.killpg(process.pid, sign)
                 except ProcessLookupError:

@@ -85,7 +85,11 @@ def test_the_model_is_blessed_and_pushed_once(project: SmallProject) -> None:
     store = project.store()
     blessing, canary, pushed = (
         store.get_artifacts_by_id(nodes[n].outputs[key])[0].custom_properties
-        for n, key in (("Evaluator", "blessing"), ("Canary", "blessing"), ("Pusher", "pushed_model"))
+        for n, key in (
+            ("Evaluator", "blessing"),
+            ("Canary", "blessing"),
+            ("Pusher", "pushed_model"),
+        )
     )
     assert (blessing["blessed"].int_value, canary["blessed"].int_value) == (1, 1)
     assert pushed["pushed"].int_value == 1

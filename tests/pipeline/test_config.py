@@ -45,7 +45,7 @@ def test_overrides_win_over_the_file() -> None:
             "train.keras.hidden_units=[64, 32]",
             "name=other",
             "gate.thresholds.temp = 0.5",
-            'evaluate.thresholds={log_loss={max=0.6}}',
+            "evaluate.thresholds={log_loss={max=0.6}}",
         ]
     )
     assert (config.data.window, config.name) == (2, "other")
@@ -107,7 +107,11 @@ def test_a_url_is_a_location_as_it_is() -> None:
         ("train.class_weight=auto", "train.class_weight", "expected one of none, balanced"),
         ("train.keras.dropout=1", "train.keras.dropout", "expected less than 1"),
         ("train.keras.hidden_units=64", "train.keras.hidden_units", "expected a list"),
-        ("train.keras.hidden_units=[0]", "train.keras.hidden_units.0", "greater than or equal to 1"),
+        (
+            "train.keras.hidden_units=[0]",
+            "train.keras.hidden_units.0",
+            "greater than or equal to 1",
+        ),
         ("train.keras.learning_rate=0", "train.keras.learning_rate", "expected greater than 0"),
         ("train.keras.learning_rate=nan", "train.keras.learning_rate", "finite"),
         ("evaluate.metrics=[]", "evaluate.metrics", "at least 1 item"),
@@ -186,7 +190,10 @@ def _settings() -> list[str]:
 @given(
     key=st.sampled_from(_settings()),
     value=st.one_of(
-        st.text(), st.integers().map(str), st.floats().map(str), st.sampled_from(["[]", "{}", "[1]"])
+        st.text(),
+        st.integers().map(str),
+        st.floats().map(str),
+        st.sampled_from(["[]", "{}", "[1]"]),
     ),
 )
 def test_no_value_of_any_setting_makes_more_than_a_message(key: str, value: str) -> None:

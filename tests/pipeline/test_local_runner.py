@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tfx.orchestration import metadata
 
 from pipeline import node
 from pipeline.display import PlainDisplay
-from pipeline.node import NodeResult, State
+from pipeline.node import State
 from pipeline.runners.local import LocalRunner
-from rich.console import Console
 from tests.pipeline.toy import compile_toy
 
 
