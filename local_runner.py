@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import sys
@@ -106,25 +107,23 @@ def run(arguments: argparse.Namespace) -> int:
                     this_run.discard()
                 raise
         live = console.is_terminal and not arguments.plain
-        for part in launch.parts:
-            title = f"{config.name}, span {part.span}"
-            title += ": run" if part.run_id == this_run.id else ": backfill"
-            runner = LocalRunner(
-                store=connection.SerializeToString(),
-                jobs=arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1),
-                display=LiveDisplay(console, title) if live else PlainDisplay(console, title),
-            )
-            done = launch.execute(part, runner)
-            if done.failed:
-                log = this_run.log_file(done.run_id, done.failed.node_id)
-                summary.print_failure(
-                    console,
-                    done.failed,
-                    log=log,
-                    again=command(arguments),
-                    resume=command(arguments, resume=True),
-                )
-                return 1
+        jobs = arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1)
+        with LocalRunner(store=connection.SerializeToString(), jobs=jobs) as runner:
+            for part in launch.parts:
+                title = f"{config.name}, span {part.span}"
+                title += ": run" if part.run_id == this_run.id else ": backfill"
+                display = LiveDisplay(console, title) if live else PlainDisplay(console, title)
+                done = launch.execute(part, functools.partial(runner.run, display=display))
+                if done.failed:
+                    log = this_run.log_file(done.run_id, done.failed.node_id)
+                    summary.print_failure(
+                        console,
+                        done.failed,
+                        log=log,
+                        again=command(arguments),
+                        resume=command(arguments, resume=True),
+                    )
+                    return 1
         this_run.write(finished=True)
         summary.print_summary(
             console,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.portable import partial_run_utils
@@ -22,13 +21,11 @@ GATE = "DataGate"
 """A backfill ends here: the span is in the store, checked, for later runs to learn from."""
 
 
-class Runner(Protocol):
-    """Runs the nodes of a compiled pipeline that are not marked to be skipped."""
+Run = Callable[[pipeline_pb2.Pipeline, Callable[[str], Path]], list[NodeResult]]
+"""Runs the nodes of a compiled pipeline that are not marked to be skipped; gives their results.
 
-    def run(
-        self, ir: pipeline_pb2.Pipeline, *, log_file: Callable[[str], Path]
-    ) -> list[NodeResult]:
-        """The nodes' results; none after one that failed."""
+The second argument gives each node's log file.
+"""
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ class Launch:
         self.parts.append(Part(run.id, window[-1]))
         self._check_unchanged()
 
-    def execute(self, part: Part, runner: Runner) -> Part:
-        """Runs the nodes of `part`; the same part, with results."""
+    def execute(self, part: Part, run: Run) -> Part:
+        """Runs the nodes of `part` by `run`; the same part, with results."""
         ir = node.bind(self._ir, part.run_id, span_parameter(part.span))
         is_backfill = part.run_id != self._run.id
         from_nodes = () if is_backfill else self._from_nodes
@@ -98,7 +95,7 @@ class Launch:
         if from_nodes or to_nodes:
             partial_run_utils.mark_pipeline(ir, from_nodes or None, to_nodes or None)
             self._reuse(ir)
-        results = runner.run(ir, log_file=lambda n: self._run.log_file(part.run_id, n))
+        results = run(ir, lambda node_id: self._run.log_file(part.run_id, node_id))
         return Part(part.run_id, part.span, tuple(results))
 
     def _reuse(self, ir: pipeline_pb2.Pipeline) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
@@ -23,9 +27,16 @@ def connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
     return metadata.sqlite_metadata_connection_config(str(file))
 
 
+def handle(connection_config: metadata_store_pb2.ConnectionConfig) -> metadata.Metadata:
+    """The store as TFX's orchestration takes it: a context manager, entered for each access."""
+    if connection_config.HasField("sqlite"):
+        return _SqliteMetadata(connection_config)
+    return metadata.Metadata(connection_config)
+
+
 def create_tables(connection_config: metadata_store_pb2.ConnectionConfig) -> None:
     """Makes the store's tables; before any node starts, since nodes that do it at once collide."""
-    with metadata.Metadata(connection_config):
+    with handle(connection_config):
         pass
 
 
@@ -46,3 +57,33 @@ def run_outputs(
             of_node = found.setdefault(node_id, {})
             of_node.setdefault(event.path.steps[0].key, []).append(artifacts[event.artifact_id])
     return found
+
+
+class _SqliteMetadata(metadata.Metadata):
+    """An sqlite store that the processes of a machine access one after the other.
+
+    Where two write at once, sqlite refuses one, and ML Metadata's client tries again only after
+    half a second or more: longer than a cached node takes in all.
+    """
+
+    def __init__(self, connection_config: metadata_store_pb2.ConnectionConfig) -> None:
+        super().__init__(connection_config)
+        self._lock_file = Path(f"{connection_config.sqlite.filename_uri}.lock")
+        self._locks = ExitStack()
+
+    def __enter__(self) -> metadata.Metadata:
+        if not self._users:
+            self._locks.enter_context(_locked(self._lock_file))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if not self._users:
+            self._locks.close()
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

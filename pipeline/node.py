@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
     from tfx.proto.orchestration import pipeline_pb2
 
@@ -41,6 +42,7 @@ class NodeResult:
       seconds: wall time.
       error: on failure, one or more sentences for a person; empty otherwise.
       defect: whether the failure is a defect (its traceback was printed), not a user's mistake.
+      executed: whether an executor ran in this process.
     """
 
     node_id: str
@@ -48,6 +50,7 @@ class NodeResult:
     seconds: float
     error: str = ""
     defect: bool = False
+    executed: bool = False
 
 
 def run_node(
@@ -61,48 +64,55 @@ def run_node(
     Never raises for a node that fails: the store and the result say so. The state is the one that
     the store holds afterwards, since TFX's launcher ends quietly when inputs cannot be resolved.
     """
-    from tfx.orchestration import metadata
     from tfx.orchestration.local import runner_utils
     from tfx.orchestration.portable import launcher, partial_run_utils
 
-    start = time.monotonic()
+    from pipeline import metadata
+
+    start, start_ms = time.monotonic(), time.time() * 1000
     node = find(ir, node_id)
     deployment = runner_utils.extract_local_deployment_config(ir)
-    before = recorded_state(connection, node)
     error: Exception | None = None
     try:
         if node.execution_options.run.perform_snapshot:
-            with metadata.Metadata(connection) as handle:
-                partial_run_utils.snapshot(handle, ir)
-        launcher.Launcher(
+            with metadata.handle(connection) as store:
+                partial_run_utils.snapshot(store, ir)
+        info = launcher.Launcher(
             pipeline_node=node,
-            mlmd_connection=metadata.Metadata(connection),
+            mlmd_connection=metadata.handle(connection),
             pipeline_info=ir.pipeline_info,
             pipeline_runtime_spec=ir.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
         ).launch()
+        with metadata.handle(connection) as store:
+            (execution,) = store.store.get_executions_by_id([info.execution_id])
+        state = _state(execution)
     except Exception as raised:
-        error = raised
+        error, state = raised, State.FAILED
         if not isinstance(raised, UserError):
             traceback.print_exc()
-    state = recorded_state(connection, node)
     seconds = time.monotonic() - start
-    if error is None and state in (State.COMPLETE, State.CACHED):
-        resumed = before in (State.COMPLETE, State.CACHED) and not _is_resolver(node)
-        return NodeResult(node_id, State.RESUMED if resumed else state, seconds)
-    message = _sentence(error, node)
-    _record_error(connection, node, message)
-    return NodeResult(
-        node_id, State.FAILED, seconds, message, defect=not isinstance(error, UserError)
-    )
+    if state is State.FAILED:
+        message = _sentence(error, node)
+        _record_error(connection, node, message)
+        defect = not isinstance(error, UserError)
+        return NodeResult(node_id, state, seconds, error=message, defect=defect, executed=True)
+    if execution.last_update_time_since_epoch < start_ms:
+        state = State.RESUMED
+    executed = state is State.COMPLETE and node_id in deployment.executor_specs
+    return NodeResult(node_id, state, seconds, executed=executed)
 
 
 def warm_up() -> None:
     """Imports what running a node takes, for a process that will fork the nodes from itself."""
-    from tfx.orchestration import metadata  # noqa: F401
     from tfx.orchestration.local import runner_utils  # noqa: F401
     from tfx.orchestration.portable import launcher, partial_run_utils  # noqa: F401
+    from tfx.types.standard_artifacts import Examples
+
+    from pipeline import metadata  # noqa: F401
+
+    Examples()  # The first artifact to be made imports setuptools.
 
 
 def find(ir: pipeline_pb2.Pipeline, node_id: str) -> pipeline_pb2.PipelineNode:
@@ -132,17 +142,10 @@ def bind(
     return bound
 
 
-def _is_resolver(node: pipeline_pb2.PipelineNode) -> bool:
-    return bool(node.node_info.type.name.endswith(".Resolver"))
-
-
 def _executions(
-    connection: metadata_store_pb2.ConnectionConfig, node: pipeline_pb2.PipelineNode
+    store: metadata_store.MetadataStore, node: pipeline_pb2.PipelineNode
 ) -> list[metadata_store_pb2.Execution]:
     """The executions of `node` in its run, oldest first."""
-    import ml_metadata
-
-    store = ml_metadata.MetadataStore(connection)
     found: dict[int, metadata_store_pb2.Execution] | None = None
     for spec in node.contexts.contexts:
         context = store.get_context_by_type_and_name(
@@ -159,15 +162,21 @@ def recorded_state(
     connection: metadata_store_pb2.ConnectionConfig, node: pipeline_pb2.PipelineNode
 ) -> State | None:
     """The state that the store holds of `node`, whose run is bound; None where it never ran."""
+    from pipeline import metadata
+
+    with metadata.handle(connection) as store:
+        executions = _executions(store.store, node)
+    return _state(executions[-1]) if executions else None
+
+
+def _state(execution: metadata_store_pb2.Execution) -> State:
+    """RUNNING counts as failed: nobody is at work on it when this is asked."""
     from ml_metadata.proto import metadata_store_pb2
 
-    executions = _executions(connection, node)
-    if not executions:
-        return None
     return {
         metadata_store_pb2.Execution.COMPLETE: State.COMPLETE,
         metadata_store_pb2.Execution.CACHED: State.CACHED,
-    }.get(executions[-1].last_known_state, State.FAILED)
+    }.get(execution.last_known_state, State.FAILED)
 
 
 def _sentence(error: Exception | None, node: pipeline_pb2.PipelineNode) -> str:
@@ -189,15 +198,17 @@ def _record_error(
     message: str,
 ) -> None:
     """Leaves the cause where TFX's own tools look for it, for whoever asks the store later."""
-    import ml_metadata
     from tfx.orchestration.portable.mlmd import execution_lib
     from tfx.proto.orchestration import execution_result_pb2
 
-    executions = _executions(connection, node)
-    if executions:
-        result = execution_result_pb2.ExecutionResult(code=1, result_message=message)
-        execution_lib.set_execution_result(result, executions[-1])
-        ml_metadata.MetadataStore(connection).put_executions(executions[-1:])
+    from pipeline import metadata
+
+    with metadata.handle(connection) as store:
+        executions = _executions(store.store, node)
+        if executions:
+            result = execution_result_pb2.ExecutionResult(code=1, result_message=message)
+            execution_lib.set_execution_result(result, executions[-1])
+            store.store.put_executions(executions[-1:])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""Runs the pipeline on this machine: nodes in parallel, each in a child of one warm process."""
+"""Runs the pipeline on this machine: nodes in parallel, in children of one warm process."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -10,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from pipeline import progress
 from pipeline.display import Display
@@ -29,53 +31,89 @@ _GRACE_SECONDS = 5.0
 
 
 @dataclass
+class _Task:
+    """A node to run, as it is sent to a worker."""
+
+    ir: bytes
+    node_id: str
+    log_file: Path
+
+    @property
+    def progress_file(self) -> Path:
+        return self.log_file.with_suffix(".progress")
+
+
+@dataclass
 class _Worker:
-    """A node at work."""
+    """A child process, and the node that it works on."""
 
     process: BaseProcess
-    result: Connection
-    progress_file: Path
-    started: float = field(default_factory=time.monotonic)
+    connection: Connection
+    task: _Task
+    started: float
 
-    def finished(self, node_id: str) -> NodeResult:
+    def result(self) -> NodeResult:
         """The result it sent, or what can be said of a process that died without one."""
-        seconds = time.monotonic() - self.started
+        self.task.progress_file.unlink(missing_ok=True)
         try:
-            result: NodeResult = self.result.recv()
-        except EOFError:
+            received: NodeResult = self.connection.recv()
+        except (EOFError, ConnectionResetError):
             self.process.join()
-            code = self.process.exitcode or 0
-            cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            message = f"its process was ended by {cause}"
-            if code == -signal.SIGKILL:
-                message += "; the machine may be short of memory: try --jobs 1"
-            return NodeResult(node_id, State.FAILED, seconds, message, defect=True)
-        self.process.join()
-        return result
+            return self._death()
+        return received
+
+    def _death(self) -> NodeResult:
+        code = self.process.exitcode or 0
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        message = f"its process was ended by {cause}"
+        if code == -signal.SIGKILL:
+            message += "; the machine may be short of memory: try --jobs 1"
+        seconds = time.monotonic() - self.started
+        return NodeResult(
+            self.task.node_id, State.FAILED, seconds, message, defect=True, executed=True
+        )
 
 
 class LocalRunner:
     """Runs compiled pipelines, several nodes at once where the graph allows.
 
     The process that makes it has imported TensorFlow and TFX but run no TensorFlow operation:
-    only then may it fork. Where fork is unsafe (macOS) children are spawned: they import all
-    again, which is slower; that way was not run on a Mac.
+    only then may it fork. For the same reason a child runs one executor in its life; one whose
+    node came from the cache takes another. Where fork is unsafe (macOS) children are spawned:
+    they import all again, which is slower; that way was not run on a Mac.
+
+    It is a context manager, at whose end no child is left.
     """
 
-    def __init__(self, *, store: bytes, jobs: int, display: Display) -> None:
-        """Nodes use the metadata store that `store` (a serialized ConnectionConfig) names."""
+    def __init__(self, *, store: bytes, jobs: int) -> None:
+        """Nodes use the metadata store that `store`, a serialized ConnectionConfig, names."""
         self._store = store
         self._jobs = jobs
-        self._display = display
+        self._idle: list[_Worker] = []
         self._context: ForkContext | SpawnContext = (
             multiprocessing.get_context("fork")
             if sys.platform == "linux"
             else multiprocessing.get_context("spawn")
         )
         warm_up()
+        gc.freeze()  # What is loaded stays shared with the children when they collect garbage.
+
+    def __enter__(self) -> Self:
+        """Gives itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the children that wait for work."""
+        _stop(self._idle)
+        self._idle.clear()
 
     def run(
-        self, ir: pipeline_pb2.Pipeline, *, log_file: Callable[[str], Path]
+        self, ir: pipeline_pb2.Pipeline, log_file: Callable[[str], Path], *, display: Display
     ) -> list[NodeResult]:
         """Runs the nodes of `ir` that are not marked to be skipped; their results, as they ended.
 
@@ -83,52 +121,56 @@ class LocalRunner:
         process is interrupted or dies, its children end too.
         """
         waiting = {node_id: set(needs) for node_id, needs in dependencies(ir)}
-        self._display.begin(list(waiting))
-        working: dict[str, _Worker] = {}
+        definition = ir.SerializeToString()
+        working: list[_Worker] = []
         results: list[NodeResult] = []
+        display.begin(list(waiting))
         try:
             while waiting or working:
                 failed = any(result.state is State.FAILED for result in results)
                 ready = [] if failed else [n for n, needs in waiting.items() if not needs]
                 for node_id in ready[: self._jobs - len(working)]:
                     del waiting[node_id]
-                    working[node_id] = self._start(ir, node_id, log_file(node_id))
-                    self._display.started(node_id)
+                    working.append(self._start(_Task(definition, node_id, log_file(node_id))))
+                    display.started(node_id)
                 if not working:
                     break
-                for node_id, result in self._wait(working):
+                for result in self._wait(working, display):
                     results.append(result)
-                    self._display.ended(result)
                     for needs in waiting.values():
-                        needs.discard(node_id)
+                        needs.discard(result.node_id)
         finally:
-            _stop(working.values())
-            self._display.end()
+            _stop(working)
+            display.end()
         return results
 
-    def _start(self, ir: pipeline_pb2.Pipeline, node_id: str, log_file: Path) -> _Worker:
-        receiver, sender = self._context.Pipe(duplex=False)
-        progress_file = log_file.with_suffix(".progress")
-        process = self._context.Process(
-            target=_work,
-            args=(ir.SerializeToString(), node_id, self._store, log_file, progress_file, sender),
-            name=node_id,
-        )
-        process.start()
-        sender.close()
-        return _Worker(process, receiver, progress_file)
+    def _start(self, task: _Task) -> _Worker:
+        if self._idle:
+            worker = self._idle.pop()
+        else:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_work, args=(theirs, self._store))
+            process.start()
+            theirs.close()
+            worker = _Worker(process, ours, task, 0.0)
+        worker.task, worker.started = task, time.monotonic()
+        worker.connection.send(task)
+        return worker
 
-    def _wait(self, working: dict[str, _Worker]) -> Iterator[tuple[str, NodeResult]]:
+    def _wait(self, working: list[_Worker], display: Display) -> Iterator[NodeResult]:
         """Takes those that ended within a moment out of `working`; shows the others' progress."""
-        ended = wait([worker.result for worker in working.values()], timeout=_POLL_SECONDS)
-        for node_id, worker in list(working.items()):
-            if worker.result in ended:
-                del working[node_id]
-                worker.progress_file.unlink(missing_ok=True)
-                yield node_id, worker.finished(node_id)
+        ended = wait([worker.connection for worker in working], timeout=_POLL_SECONDS)
+        for worker in list(working):
+            if worker.connection in ended:
+                working.remove(worker)
+                result = worker.result()
+                if not result.executed:
+                    self._idle.append(worker)
+                display.ended(result)
+                yield result
             else:
-                self._display.at_work(node_id, progress.latest(worker.progress_file))
-        self._display.refresh()
+                display.at_work(worker.task.node_id, progress.latest(worker.task.progress_file))
+        display.refresh()
 
 
 def dependencies(ir: pipeline_pb2.Pipeline) -> list[tuple[str, list[str]]]:
@@ -146,33 +188,32 @@ def dependencies(ir: pipeline_pb2.Pipeline) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _work(
-    ir: bytes, node_id: str, store: bytes, log_file: Path, progress_file: Path, result: Connection
-) -> None:
-    """Runs one node in this child process, whose output goes to the node's log."""
+def _work(connection: Connection, store: bytes) -> None:
+    """Runs the nodes that come, in this child process, up to the first that has to be executed."""
     from ml_metadata.proto import metadata_store_pb2
     from tfx.proto.orchestration import pipeline_pb2
 
     os.setsid()  # A group of its own: ended as one with the programs it starts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with log_file.open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     sys.argv = sys.argv[:1]  # TFX hands the rest to Abseil's flags.
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
-    progress.write_to(progress_file)
-    result.send(
-        run_node(
-            pipeline_pb2.Pipeline.FromString(ir),
-            node_id,
+    result = None
+    while result is None or not result.executed:
+        task: _Task = connection.recv()
+        with task.log_file.open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        progress.write_to(task.progress_file)
+        result = run_node(
+            pipeline_pb2.Pipeline.FromString(task.ir),
+            task.node_id,
             connection=metadata_store_pb2.ConnectionConfig.FromString(store),
         )
-    )
-    result.close()
-    sys.stdout.flush()
-    sys.stderr.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send(result)
     os._exit(0)  # Not the parent's exit handlers, nor a wait for TensorFlow's threads.
 
 

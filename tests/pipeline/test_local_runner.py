@@ -29,13 +29,13 @@ def connection(tmp_path: Path):
 
 def run_toy(tmp_path: Path, connection, run_id: str, behaviour: str = "work", jobs: int = 2):
     with (tmp_path / "shown.txt").open("a") as shown:
-        runner = LocalRunner(
-            store=connection.SerializeToString(),
-            jobs=jobs,
-            display=PlainDisplay(Console(file=shown)),
-        )
         ir = node.bind(compile_toy(str(tmp_path), behaviour), run_id, {})
-        results = runner.run(ir, log_file=lambda node_id: tmp_path / f"{node_id}.log")
+        with LocalRunner(store=connection.SerializeToString(), jobs=jobs) as runner:
+            results = runner.run(
+                ir,
+                lambda node_id: tmp_path / f"{node_id}.log",
+                display=PlainDisplay(Console(file=shown)),
+            )
     return {result.node_id: result for result in results}
 
 
