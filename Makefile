@@ -1,0 +1,46 @@
+# What can be done here; `make` alone lists it. All set-up is done by the targets that need it.
+
+CONFIG ?= configs/flights.toml
+ARGS ?=
+export PYTHON
+unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format doctor setup lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+run: ## Run the pipeline on this machine (CONFIG=configs/flights.toml, ARGS="--span 4")
+	@sh tools/setup.sh run
+	@.venv/bin/python local_runner.py --config $(CONFIG) $(ARGS)
+
+test: ## Run the tests (ARGS="-k canary")
+	@sh tools/setup.sh dev
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: ## Check format, style, types and the rules of who imports whom
+	@sh tools/setup.sh dev
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: ## Format the code and mend what can be mended by itself
+	@sh tools/setup.sh dev
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+doctor: ## Say what was found on this machine and what will be used
+	@sh tools/python.sh -m tools.doctor
+
+setup: ## Set up everything that run, test and lint need (PYTHON=/path/to/python3.12)
+	@sh tools/setup.sh dev
+
+lock: ## Resolve the dependencies of pyproject.toml anew into the lock files
+	@sh tools/python.sh -m tools.lock $(ARGS)
+
+clean: ## Remove all that was made here: environment, output, caches
+	rm -rf .venv .tools output build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The set-up: what `make` calls; Python's standard library alone."""

@@ -1,0 +1,85 @@
+"""Say what was found on this machine, and what the set-up will use or has used."""
+
+import os
+import platform
+import shutil
+import sys
+
+from tools import bridge
+from tools.environment import LOCKS, ROOT, VENV, identity, is_ready, read_stamp
+from tools.install import OLDEST_UV, base_python, check_disk, check_platform, uv_version
+from tools.steps import SetupError
+
+
+def main() -> int:
+    """Print the findings, then what stands in the way; exit code 1 if anything does."""
+    findings = {
+        "system": system(),
+        "glibc": glibc(),
+        "processor": f"{os.cpu_count()} cores, {memory()}",
+        "disk": f"{shutil.disk_usage(ROOT).free / 1e9:.0f} GB free",
+        "python": f"{platform.python_version()}, {base_python()}",
+        "uv": uv(),
+        ".venv": environment(),
+    }
+    for name, finding in findings.items():
+        print(f"{name:10} {finding}")
+    problems = 0
+    for check in [check_platform, *([] if read_stamp() else [check_disk])]:
+        try:
+            check()
+        except SetupError as error:
+            print(f"{'problem':10} {error}", file=sys.stderr)
+            problems += 1
+    return 1 if problems else 0
+
+
+def system() -> str:
+    """The system's own name, and the kind of its processor."""
+    try:
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        name = f"{platform.system()} {platform.release()}"
+    return f"{name}, {platform.machine()}"
+
+
+def glibc() -> str:
+    """The system's glibc, and whether a newer one is needed."""
+    version = bridge.system_glibc()
+    if version is None:
+        return "none"
+    said = ".".join(map(str, version))
+    if not bridge.needed():
+        return f"{said}, as new as TFX needs"
+    have = "is in .tools/glibc" if (bridge.GLIBC / bridge.LOADER).exists() else "will be fetched"
+    return f"{said}, older than TFX needs (2.39): a newer one, for .venv alone, {have}"
+
+
+def memory() -> str:
+    """How much memory there is."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{size / 2**30:.0f} GiB of memory"
+
+
+def uv() -> str:
+    """The uv that will be used."""
+    found = shutil.which("uv")
+    version = uv_version(found) if found else ()
+    if version >= OLDEST_UV:
+        return f"{'.'.join(map(str, version))}, {found}"
+    return "the pinned one, in .tools/bootstrap"
+
+
+def environment() -> str:
+    """How far the environment is."""
+    stamp = read_stamp()
+    other = stamp is not None and stamp["python"] != identity(base_python())
+    if stamp is None or (other and os.environ.get("PYTHON")):
+        return "to be made anew" if VENV.exists() else "not made yet"
+    states = {name: "ready" if is_ready(stamp, name) else "not yet" for name in LOCKS}
+    said = ", ".join(f"{LOCKS[name]} {state}" for name, state in states.items())
+    return f"{said}; keeps its Python, {stamp['python'][0]}" if other else said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

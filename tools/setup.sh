@@ -1,0 +1,8 @@
+#!/bin/sh
+# Set up the environment unless it is ready: `sh tools/setup.sh run|dev`, from the project's folder.
+# PYTHON chooses the interpreter; otherwise tools/python.sh finds one.
+
+if [ -z "$PYTHON" ] && .venv/bin/python -EsSB -m tools.environment "$1" 2>/dev/null; then
+    exit 0
+fi
+exec sh tools/python.sh -m tools.install "$1"
