@@ -1,0 +1,175 @@
+"""The Beam pipeline of an evaluation: one pass over the eval split, for all models and slices."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
+from tfx.dsl.io import fileio
+
+from custom_components.evaluator import tfma_files
+from custom_components.evaluator.metrics import Tally, add_up, measure, tally
+from custom_components.evaluator.rows import Batch, Predict
+from custom_components.evaluator.verdict import CANARY_FILE, Value
+from pipeline.config import EvaluateConfig
+
+COUNTERS = "evaluator"
+"""Beam's namespace of the counts of unusable rows."""
+UNUSABLE_LABELS = "unusable labels"
+"""The count of rows whose label is neither 0 nor 1."""
+UNUSABLE_PREDICTIONS = "unusable predictions of "
+"""The count of rows for which the model of that name gave no probability."""
+
+Tallies = dict[str, Tally]
+"""A tally of the same rows for each model."""
+Sample = list[tuple[int, bytes, float]]
+"""Rows: a hash, the serialized tf.Example, the candidate's prediction."""
+
+
+def evaluate(
+    pipeline: beam.Pipeline,
+    files: Sequence[str],
+    models: Mapping[str, str],
+    *,
+    candidate: str,
+    label: str,
+    config: EvaluateConfig,
+    canary_rows: int,
+    folder: str,
+) -> None:
+    """Adds an evaluation to the Beam pipeline, which writes metrics and canary rows when it runs.
+
+    Args:
+        pipeline: Where to add it.
+        files: The eval split: TFRecords of tf.Examples.
+        models: Location of each model by its name.
+        candidate: The model whose predictions the canary rows carry.
+        label: The label's column.
+        config: Slices and metrics.
+        canary_rows: How many raw rows to keep for the canary.
+        folder: Where to write.
+    """
+    batches = (
+        pipeline | "Files" >> beam.Create(files) | "Predict" >> beam.ParDo(Predict(dict(models)))
+    )
+    _ = (
+        batches
+        | "Tally" >> beam.FlatMap(tally_slices, label, config)
+        | "AddUp" >> beam.CombinePerKey(_add_up)
+        | "Measure" >> beam.Map(_measure, config)
+        | "Collect" >> beam.combiners.ToList()
+        | "WriteMetrics" >> beam.Map(lambda slices: tfma_files.write_metrics(folder, slices))
+    )
+    _ = (
+        batches
+        | "Sample" >> beam.Map(_sample, candidate, canary_rows)
+        | "Thin" >> beam.CombineGlobally(_first, canary_rows)
+        | "WriteCanary" >> beam.Map(_write_canary, folder)
+    )
+
+
+def tally_slices(
+    batch: Batch, label: str, config: EvaluateConfig
+) -> Iterator[tuple[tfma_files.SliceKey, Tallies]]:
+    """Counts a batch's rows: all of them, then those of each slice, for every model."""
+    labels = _labels(batch, label)
+    usable = {name: _usable(name, values) for name, values in batch.predictions.items()}
+
+    def tallies(rows: Any) -> Tallies:
+        return {
+            name: tally(labels[rows], predictions[rows], config.decision_threshold)
+            for name, predictions in usable.items()
+        }
+
+    yield (), tallies(slice(None))
+    for columns in config.slices:
+        for values, rows in _groups([batch.values(column) for column in columns]):
+            yield tuple(zip(columns, values, strict=True)), tallies(rows)
+
+
+def _groups(
+    columns: Sequence[pa.Array],
+) -> Iterator[tuple[tuple[Value, ...], NDArray[np.int64]]]:
+    """The rows of each combination of values; a row that lacks one is in none, as in TFMA."""
+    keys = [str(position) for position in range(len(columns))]
+    table = pa.table([*columns, np.arange(len(columns[0]))], names=[*keys, "row"])
+    groups = table.group_by(keys).aggregate([("row", "list")])
+    for *values, rows in zip(*(groups[name] for name in [*keys, "row_list"]), strict=True):
+        if all(value.is_valid for value in values):
+            yield tuple(_plain(value.as_py()) for value in values), rows.values.to_numpy()
+
+
+def _labels(batch: Batch, label: str) -> NDArray[np.bool_]:
+    """The labels; those that are neither 0 nor 1 are counted, for the run to be refused."""
+    labels = batch.values(label).to_numpy(zero_copy_only=False)
+    ones = labels == 1
+    unusable = len(labels) - int((ones | (labels == 0)).sum())
+    if unusable:
+        beam.metrics.Metrics.counter(COUNTERS, UNUSABLE_LABELS).inc(unusable)
+    return np.asarray(ones, bool)
+
+
+def _usable(model: str, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The predictions; those that are no probability are counted, for the run to be refused."""
+    usable = (predictions >= 0) & (predictions <= 1)
+    if not usable.all():
+        beam.metrics.Metrics.counter(COUNTERS, UNUSABLE_PREDICTIONS + model).inc(
+            int((~usable).sum())
+        )
+    return np.where(usable, predictions, 0)
+
+
+def _plain(value: Any) -> Value:
+    """A slice's value: text, not bytes."""
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+
+
+def _add_up(parts: Iterable[Tallies]) -> Tallies:
+    tallies = list(parts)
+    return {name: add_up(part[name] for part in tallies) for name in tallies[0]}
+
+
+def _measure(part: tuple[tfma_files.SliceKey, Tallies], config: EvaluateConfig) -> MetricsForSlice:
+    key, tallies = part
+    models = {}
+    for name, rows in tallies.items():
+        metrics = measure(rows)
+        models[name] = {
+            tfma_files.ROWS: rows.rows,
+            tfma_files.LABEL_MEAN: rows.positives / rows.rows,
+            **{str(metric): metrics[metric] for metric in config.metrics},
+        }
+    return tfma_files.metrics_proto(key, models)
+
+
+def _sample(batch: Batch, candidate: str, size: int) -> Sample:
+    """The rows of a batch with the smallest hashes: spread evenly, and the same ones each time."""
+    hashes = map(zlib.crc32, batch.examples)
+    rows = zip(hashes, batch.examples, batch.predictions[candidate].tolist(), strict=True)
+    return sorted(rows)[:size]
+
+
+def _first(samples: Iterable[Sample], size: int) -> Sample:
+    return sorted(chain.from_iterable(samples))[:size]
+
+
+def _write_canary(rows: Sample, folder: str) -> None:
+    _, examples, predictions = zip(*rows, strict=True) if rows else ((), (), ())
+    table = pa.table(
+        {
+            "example": pa.array(examples, pa.binary()),
+            "prediction": pa.array(predictions, pa.float64()),
+        }
+    )
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    with fileio.open(f"{folder}/{CANARY_FILE}", "wb") as file:
+        file.write(buffer.getvalue().to_pybytes())

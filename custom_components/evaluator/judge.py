@@ -1,0 +1,151 @@
+"""Compares metrics with what the configuration allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from custom_components.evaluator.verdict import Check, Rule, Slice
+from pipeline.config import EvaluateConfig, Metric, SliceGuard, Threshold
+
+_DUST = 1e-9
+"""Differences below are rounding."""
+_RELATIONS = {
+    (Rule.MIN, True): "at least",
+    (Rule.MIN, False): "below",
+    (Rule.MAX, True): "at most",
+    (Rule.MAX, False): "above",
+}
+
+
+def judge(
+    config: EvaluateConfig, slices: Sequence[Slice], candidate: str, live: str | None
+) -> list[Check]:
+    """Makes every comparison that `config` asks for.
+
+    Args:
+        config: Thresholds over all rows, and guards of slices.
+        slices: All rows first, then every slice.
+        candidate: The name of the model to judge.
+        live: The name of the model to compare it with, if there is one.
+
+    Returns:
+        The checks, those over all rows first. One that cannot be made is there too, not judged.
+    """
+    overall, *parts = slices
+    checks: list[Check] = []
+    for metric, threshold in config.thresholds.items():
+        checks += _bounds(overall, candidate, live, metric, threshold)
+    for guard in config.guards:
+        checks += _guarded(overall, parts, candidate, live, guard)
+    return checks
+
+
+def _bounds(
+    overall: Slice, candidate: str, live: str | None, metric: Metric, threshold: Threshold
+) -> Iterator[Check]:
+    """Checks of the metric over all rows."""
+    value = overall.models[candidate][metric]
+    for rule, bound in ((Rule.MIN, threshold.min), (Rule.MAX, threshold.max)):
+        if bound is None:
+            continue
+        if value is None:
+            passed = False
+            reason = f"{metric} is undefined: no row is predicted to be 1"
+        else:
+            passed = value >= bound - _DUST if rule is Rule.MIN else value <= bound + _DUST
+            relation = _RELATIONS[rule, passed]
+            reason = f"{metric} {value:.4f} is {relation} {bound:g}"
+        yield Check(
+            model=candidate,
+            metric=metric,
+            rule=rule,
+            slice={},
+            rows=overall.rows,
+            value=value,
+            bound=bound,
+            judged=True,
+            passed=passed,
+            reason=reason,
+        )
+    if threshold.max_regression is not None:
+        yield _compared(
+            overall, candidate, live, metric, Rule.MAX_REGRESSION, threshold.max_regression
+        )
+
+
+def _guarded(
+    overall: Slice, parts: Iterable[Slice], candidate: str, live: str | None, guard: SliceGuard
+) -> Iterator[Check]:
+    """Checks of each slice that the guard watches."""
+    if live is None:
+        check = _compared(overall, candidate, live, guard.metric, Rule.GUARD, guard.max_regression)
+        columns = " and ".join(guard.columns)
+        yield check.model_copy(
+            update={"reason": f"no model is live: no slice by {columns} to compare with"}
+        )
+        return
+    for part in parts:
+        if tuple(part.columns) == guard.columns:
+            yield _compared(
+                part,
+                candidate,
+                live,
+                guard.metric,
+                Rule.GUARD,
+                guard.max_regression,
+                min_rows=guard.min_rows,
+            )
+
+
+def _compared(
+    rows: Slice,
+    candidate: str,
+    live: str | None,
+    metric: Metric,
+    rule: Rule,
+    bound: float,
+    *,
+    min_rows: int = 0,
+) -> Check:
+    """The check whether a metric is at most `bound` worse than the live model's."""
+    value = rows.models[candidate][metric]
+    reference = rows.models[live][metric] if live else None
+    judged, passed = False, True
+    where = f"{rows.name}: " if rows.columns else ""
+    if live is None:
+        reason = f"no model is live: nothing to compare {metric} with"
+    elif rows.rows < min_rows:
+        reason = f"{where}{rows.rows} rows are fewer than the {min_rows} that it takes to judge"
+    elif reference is None:
+        reason = f"{where}{metric} is undefined for the live model"
+    elif value is None:
+        judged, passed = True, False
+        reason = f"{where}{metric} is undefined, {reference:.4f} for the live model"
+    else:
+        worse = _how_much_worse(metric, value, reference)
+        judged, passed = True, worse <= bound + _DUST
+        change = f"{worse:.4f} worse than" if worse > 0 else "not worse than"
+        allowed = "" if worse <= 0 else f"; {bound:g} is allowed"
+        reason = (
+            f"{where}{metric} {value:.4f} is {change} the live model's {reference:.4f}{allowed}"
+        )
+    return Check(
+        model=candidate,
+        metric=metric,
+        rule=rule,
+        slice=rows.columns,
+        rows=rows.rows,
+        value=value,
+        live=reference,
+        bound=bound,
+        judged=judged,
+        passed=passed,
+        reason=reason,
+    )
+
+
+def _how_much_worse(metric: Metric, value: float, reference: float) -> float:
+    """How much worse `value` is than `reference`, in the metric's unit; negative if better."""
+    if metric is Metric.CALIBRATION:
+        return abs(value - 1) - abs(reference - 1)
+    return reference - value if metric.higher_is_better else value - reference

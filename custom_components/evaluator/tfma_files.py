@@ -1,0 +1,236 @@
+"""An evaluation in TensorFlow Model Analysis's files, so that its loaders and viewers read it.
+
+TFMA's own evaluator walks through the rows one by one in Python, for every metric, slice and model:
+about 2 minutes where adding up tallies takes a second. So the metrics are ours, under TFMA's
+names and in its files, and the tests hold them to scikit-learn's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import tensorflow as tf
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from tensorflow_model_analysis import constants, version
+from tensorflow_model_analysis.metrics import metric_types
+from tensorflow_model_analysis.proto import (
+    config_pb2,
+    metrics_for_slice_pb2,
+    validation_result_pb2,
+)
+from tensorflow_model_analysis.slicer import slicer_lib
+from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as tfma_writer
+
+from custom_components.evaluator.verdict import LIVE, Check, Rule, Slice, Value, Verdict
+from pipeline.config import EvaluateConfig, Metric
+
+ROWS = "example_count"
+"""TFMA's name for a slice's rows."""
+LABEL_MEAN = "mean_label"
+"""TFMA's name for the share of rows whose label is 1."""
+
+SliceKey = tuple[tuple[str, Value], ...]
+"""A slice as TFMA writes it: (column, value) pairs, none for all rows."""
+
+_CLASSES = {
+    Metric.AUC: "AUC",
+    Metric.LOG_LOSS: "BinaryCrossEntropy",
+    Metric.CALIBRATION: "Calibration",
+    Metric.ACCURACY: "BinaryAccuracy",
+    Metric.PRECISION: "Precision",
+    Metric.RECALL: "Recall",
+}
+"""TFMA's class of each metric."""
+
+
+def write_config(
+    folder: str, config: EvaluateConfig, *, label: str, models: Mapping[str, str], data: str
+) -> None:
+    """Writes what was evaluated: eval_config.json.
+
+    Args:
+        folder: The evaluation's folder.
+        config: Metrics, slices, and thresholds over all rows (guards are left out: TFMA would judge
+            small slices too).
+        label: The label's column.
+        models: Location of each model by its name.
+        data: Location of the rows.
+    """
+    at_threshold: dict[str, object] = {"thresholds": [config.decision_threshold]}
+    extras: dict[Metric, dict[str, object]] = {
+        Metric.ACCURACY: {"threshold": config.decision_threshold},
+        Metric.PRECISION: at_threshold,
+        Metric.RECALL: at_threshold,
+    }
+    run = config_pb2.EvalRun(
+        eval_config=config_pb2.EvalConfig(
+            model_specs=[
+                config_pb2.ModelSpec(
+                    name=name, label_key=label, prediction_key=name, is_baseline=name == LIVE
+                )
+                for name in models
+            ],
+            slicing_specs=[
+                config_pb2.SlicingSpec(feature_keys=columns) for columns in ((), *config.slices)
+            ],
+            metrics_specs=[
+                config_pb2.MetricsSpec(
+                    model_names=list(models),
+                    metrics=[
+                        config_pb2.MetricConfig(class_name="ExampleCount"),
+                        config_pb2.MetricConfig(class_name="MeanLabel"),
+                    ]
+                    + [
+                        config_pb2.MetricConfig(
+                            class_name=_CLASSES[metric],
+                            config=json.dumps({"name": str(metric), **extras.get(metric, {})}),
+                            per_slice_thresholds=_thresholds(
+                                metric, config, compare=LIVE in models
+                            ),
+                        )
+                        for metric in config.metrics
+                    ],
+                )
+            ],
+        ),
+        version=version.VERSION,
+        data_location=data,
+        file_format="tfrecords",
+        model_locations=models,
+    )
+    with tf.io.gfile.GFile(f"{folder}/eval_config.json", "w") as file:
+        file.write(json_format.MessageToJson(run))
+
+
+def _thresholds(
+    metric: Metric, config: EvaluateConfig, *, compare: bool
+) -> list[config_pb2.PerSliceMetricThreshold]:
+    """The bounds of a metric over all rows, if there are any; TFMA cannot say "nearer to 1"."""
+    if metric not in config.thresholds:
+        return []
+    given = config.thresholds[metric]
+    result = config_pb2.MetricThreshold()
+    if given.min is not None:
+        _bound(result, metric, Rule.MIN, given.min)
+    if given.max is not None:
+        _bound(result, metric, Rule.MAX, given.max)
+    if given.max_regression is not None and compare and metric is not Metric.CALIBRATION:
+        _bound(result, metric, Rule.MAX_REGRESSION, given.max_regression)
+    # a threshold that names no slice would hold for every one of them
+    overall = config_pb2.SlicingSpec()
+    return [config_pb2.PerSliceMetricThreshold(slicing_specs=[overall], threshold=result)]
+
+
+def _bound(threshold: config_pb2.MetricThreshold, metric: Metric, rule: Rule, bound: float) -> None:
+    """Adds one bound to TFMA's threshold."""
+    if rule is Rule.MIN:
+        threshold.value_threshold.lower_bound.value = bound
+    elif rule is Rule.MAX:
+        threshold.value_threshold.upper_bound.value = bound
+    elif metric.higher_is_better:
+        threshold.change_threshold.absolute.value = -bound
+        threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
+    else:
+        threshold.change_threshold.absolute.value = bound
+        threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER
+
+
+def metrics_proto(
+    key: SliceKey, models: Mapping[str, Mapping[str, float]]
+) -> metrics_for_slice_pb2.MetricsForSlice:
+    """A slice's metrics by model as TFMA stores them, with the differences to the live model."""
+    values = {
+        metric_types.MetricKey(name=metric, model_name=model): value
+        for model, metrics in models.items()
+        for metric, value in metrics.items()
+    }
+    differences = {
+        key.make_diff_key(): value - values[key.make_baseline_key(LIVE)]
+        for key, value in values.items()
+        if LIVE in models and key.model_name != LIVE
+    }
+    return tfma_writer.convert_slice_metrics_to_proto((key, values | differences), None)
+
+
+def write_metrics(folder: str, slices: Iterable[metrics_for_slice_pb2.MetricsForSlice]) -> None:
+    """Writes all slices' metrics."""
+    _write_records(folder, constants.METRICS_KEY, slices)
+
+
+def read_slices(
+    folder: str, metrics: Sequence[Metric], columns: Sequence[tuple[str, ...]]
+) -> list[Slice]:
+    """The metrics in the evaluation's folder.
+
+    Args:
+        folder: The evaluation's folder.
+        metrics: Which metrics.
+        columns: The columns of each slicing.
+
+    Returns:
+        All rows first (nothing at all if there are none), then the slices in the order of
+        `columns`, those with most rows first.
+    """
+    order = {slicing: position for position, slicing in enumerate(((), *columns))}
+    slices = [_slice(proto, metrics) for proto in tfma_writer.load_and_deserialize_metrics(folder)]
+    return sorted(slices, key=lambda s: (order[tuple(s.columns)], -s.rows, s.name))
+
+
+def _slice(proto: metrics_for_slice_pb2.MetricsForSlice, metrics: Sequence[Metric]) -> Slice:
+    values: dict[str, dict[str, float]] = {}
+    for pair in proto.metric_keys_and_values:
+        if not pair.key.is_diff:
+            model = values.setdefault(pair.key.model_name, {})
+            model[pair.key.name] = pair.value.double_value.value
+    anyone = next(iter(values.values()))
+    return Slice(
+        columns=dict(slicer_lib.deserialize_slice_key(proto.slice_key)),
+        rows=int(anyone[ROWS]),
+        label_mean=anyone[LABEL_MEAN],
+        models={
+            name: {metric: _defined(model[metric]) for metric in metrics}
+            for name, model in values.items()
+        },
+    )
+
+
+def _defined(value: float) -> float | None:
+    return None if value != value else value
+
+
+def write_validation(folder: str, verdict: Verdict) -> None:
+    """Writes the verdict as TFMA's ValidationResult: what `tfma.load_validation_result` reads."""
+    result = validation_result_pb2.ValidationResult(
+        validation_ok=verdict.blessed, rubber_stamp=verdict.live is None
+    )
+    for check in verdict.failures:
+        result.metric_validations_per_slice.add(
+            slice_key=slicer_lib.serialize_slice_key(tuple(check.slice.items())),
+            failures=[_failure(check)],
+        )
+    _write_records(folder, constants.VALIDATIONS_KEY, [result])
+
+
+def _failure(check: Check) -> validation_result_pb2.ValidationFailure:
+    key = metric_types.MetricKey(name=check.metric, model_name=check.model)
+    threshold = config_pb2.MetricThreshold()
+    _bound(threshold, check.metric, check.rule, check.bound)
+    value = float("nan") if check.value is None else check.value
+    if check.rule in (Rule.MAX_REGRESSION, Rule.GUARD):
+        key = key.make_diff_key()
+        value -= check.live or 0
+    return validation_result_pb2.ValidationFailure(
+        metric_key=key.to_proto(),
+        metric_threshold=threshold,
+        metric_value=tfma_writer.convert_metric_value_to_proto(value),
+        message=check.reason,
+    )
+
+
+def _write_records(folder: str, name: str, records: Iterable[Message]) -> None:
+    file = f"{folder}/{name}-00000-of-00001.tfrecord"
+    with tf.io.TFRecordWriter(file) as writer:
+        for record in records:
+            writer.write(record.SerializeToString())
