@@ -183,11 +183,11 @@ class GateConfig(Section):
 class KerasConfig(Section):
     """Hyper-parameters of the Keras model."""
 
-    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
     """Units of each hidden layer."""
     embedding_dim: Annotated[int, Field(ge=1)] = 8
     """Largest size of a categorical feature's embedding."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of units left out at each training step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Step size of Adam at the start."""
@@ -210,8 +210,8 @@ class TrainConfig(Section):
     """Of every random choice, so that a run can be repeated."""
     class_weight: Literal["none", "balanced"] = "none"
     """balanced: rows weigh by the inverse of their class's share. Probabilities shift with it."""
-    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Share of the train split's rows held out for early stopping; the eval split stays unseen."""
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Share of the train split's groups on which the number of epochs is chosen."""
     keras: KerasConfig = KerasConfig()
     """Hyper-parameters of the Keras model."""
 

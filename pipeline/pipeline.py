@@ -33,6 +33,7 @@ SPAN_PARAMETER = "span"
 def create_pipeline(config: PipelineConfig) -> Pipeline:
     """The graph of `config`. The span to ingest is a runtime parameter."""
     features = config.features.model_dump_json()
+    transform_config = {"features": features, "split_by": config.data.split_by}
 
     # One span of rows, and what it looks like.
     example_gen = TabularExampleGen(
@@ -81,7 +82,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         examples=window.outputs["examples"],
         schema=schema,
         preprocessing_fn="models.preprocessing.preprocessing_fn",
-        custom_config={"features": features},
+        custom_config=transform_config,
         disable_statistics=True,
         disable_analyzer_cache=True,
     )

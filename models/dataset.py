@@ -1,0 +1,130 @@
+"""Transformed examples as arrays: the one way in which every framework reads its training data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from models.features import FOLD, FOLDS, LABEL, ModelInputs
+from pipeline.errors import UserError
+
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as a model learns from them."""
+
+    numbers: NDArray[np.float32]
+    """[rows, numbers], in the order of `ModelInputs.numbers`."""
+    categories: NDArray[np.int32]
+    """[rows, categories], in the order of `ModelInputs.categories`."""
+    labels: NDArray[np.float32]
+    """[rows], 0 or 1."""
+    folds: NDArray[np.int32]
+    """[rows], 0 to FOLDS - 1; rows of one group (a day, say) have the same."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[Any]) -> Rows:
+        """The rows at some positions, or where a mask [rows] is true, in memory."""
+        return Rows(
+            self.numbers[rows], self.categories[rows], self.labels[rows], self.folds[rows]
+        )
+
+    def hold_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions of the rows to learn from, and of those to stop by.
+
+        About `share` of the groups are held out whole, since rows of one group resemble one
+        another: a row is no test of a model that has learned from its neighbours.
+
+        Raises:
+            UserError: If one of the two is empty.
+        """
+        held_out = self.folds < share * FOLDS
+        if held_out.all() or not held_out.any():
+            raise UserError(
+                f"train.validation_share = {share} leaves no rows to "
+                f"{'learn from' if held_out.all() else 'stop by'}: whole groups are held out, and "
+                f"the train split has {len(np.unique(self.folds))}. Take more data, or another "
+                "share."
+            )
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def batches(
+        self, size: int, *, among: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> Iterator[Rows]:
+        """The rows at the positions `among` in batches, the last one smaller; shuffled by `rng`."""
+        order = among if rng is None else rng.permutation(among)
+        for start in range(0, len(order), size):
+            yield self.take(order[start : start + size])
+
+
+def read(file_patterns: Sequence[str], inputs: ModelInputs) -> Rows:
+    """Reads gzipped TFRecords of transformed examples, decoding them once.
+
+    They are decoded in batches into a temporary file and mapped into memory from there, 4 bytes a
+    value: what does not fit into memory stays on disk, whatever the number of rows.
+
+    Raises:
+        UserError: If there are no rows.
+    """
+    files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
+    spec = {
+        **dict.fromkeys(inputs.numbers, tf.io.FixedLenFeature([], tf.float32)),
+        **dict.fromkeys((*inputs.categories, LABEL, FOLD), tf.io.FixedLenFeature([], tf.int64)),
+    }
+
+    def decode(examples: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        columns = tf.io.parse_example(examples, spec)
+        labels, folds = tf.cast(columns[LABEL], tf.float32), tf.cast(columns[FOLD], tf.int32)
+        return *matrices(columns, inputs), labels, folds
+
+    batches = (
+        tf.data.TFRecordDataset(files, "GZIP")
+        .batch(_ROWS_AT_ONCE)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(1)
+    )
+    decoded = [tempfile.TemporaryFile() for _ in range(4)]  # noqa: SIM115 - the arrays hold them
+    total = 0
+    for batch in batches.as_numpy_iterator():
+        total += len(batch[-1])
+        for file, array in zip(decoded, batch, strict=True):
+            file.write(array)
+    if not total:
+        raise UserError(f"There are no rows to learn from in {', '.join(file_patterns)}.")
+    return Rows(
+        _mapped(decoded[0], np.float32, (total, len(inputs.numbers))),
+        _mapped(decoded[1], np.int32, (total, len(inputs.categories))),
+        _mapped(decoded[2], np.float32, (total,)),
+        _mapped(decoded[3], np.int32, (total,)),
+    )
+
+
+def matrices(columns: Mapping[str, tf.Tensor], inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor]:
+    """Transformed columns [rows] as `Rows.numbers` and `Rows.categories`."""
+    rows = tf.shape(next(iter(columns.values())))[0]
+    return (
+        _matrix([columns[name] for name in inputs.numbers], rows, tf.float32),
+        _matrix([columns[name] for name in inputs.categories], rows, tf.int32),
+    )
+
+
+def _matrix(columns: list[tf.Tensor], rows: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """[rows, columns], of no columns too."""
+    if not columns:
+        return tf.zeros([rows, 0], dtype)
+    return tf.cast(tf.stack(columns, axis=1), dtype)
+
+
+def _mapped(file: Any, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    file.flush()
+    return np.memmap(file, dtype, "r", shape=shape) if np.prod(shape) else np.zeros(shape, dtype)

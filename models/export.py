@@ -1,0 +1,112 @@
+"""Writes what is pushed: a SavedModel of preprocessing and model, which is asked by raw columns.
+
+It has two signatures, and both give {"probability": float32 [rows, 1]}:
+
+- `serving_default` takes "examples", serialized tf.Examples [rows];
+- `serving_raw` takes each raw column by its name, a tensor [rows]. The tensor's type says what the
+  column holds: string (missing: ""), float32 (missing: NaN), int64 (a whole number that is never
+  missing), float64 (a whole number, missing: NaN).
+
+To load it takes TensorFlow and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, PROBABILITY, RAW_SIGNATURE
+from pipeline.config import FeaturesConfig
+
+Tensors = dict[str, tf.Tensor]
+_Spec = tf.io.FixedLenFeature | tf.io.VarLenFeature
+
+
+def save(
+    folder: str,
+    model: tf.Module,
+    probability: Callable[[Tensors], tf.Tensor],
+    *,
+    transform: tft.TFTransformOutput,
+    config: FeaturesConfig,
+) -> None:
+    """Writes a SavedModel to `folder`.
+
+    Args:
+        folder: Where to; it need not exist.
+        model: What holds the variables that `probability` uses.
+        probability: Gives [rows, 1] for transformed columns [rows].
+        transform: The graph that `preprocessing_fn` became.
+        config: Says which raw columns a model takes.
+    """
+    specs = transform.raw_feature_spec()
+    served = _Served(
+        model,
+        probability,
+        preprocess=transform.transform_features_layer(),
+        specs={column: specs[column] for column in config.inputs},
+    )
+    signatures = {
+        EXAMPLES_SIGNATURE: served.of_examples.get_concrete_function(),
+        RAW_SIGNATURE: served.of_columns.get_concrete_function(
+            **{name: _raw_tensor(name, spec) for name, spec in served.specs.items()}
+        ),
+    }
+    tf.saved_model.save(served, folder, signatures)
+
+
+class _Served(tf.Module):
+    def __init__(
+        self,
+        model: tf.Module,
+        probability: Callable[[Tensors], tf.Tensor],
+        *,
+        preprocess: Any,
+        specs: dict[str, _Spec],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.specs = specs
+        self._probability = probability
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, EXAMPLES)])
+    def of_examples(self, examples: tf.Tensor) -> Tensors:
+        specs = {name: _tolerant(spec) for name, spec in self.specs.items()}
+        return self._of_parsed(tf.io.parse_example(examples, specs))
+
+    @tf.function
+    def of_columns(self, **columns: tf.Tensor) -> Tensors:
+        return self._of_parsed({n: _as_parsed(columns[n], s) for n, s in self.specs.items()})
+
+    def _of_parsed(self, columns: dict[str, Any]) -> Tensors:
+        return {PROBABILITY: self._probability(self.preprocess(columns))}
+
+
+def _raw_tensor(name: str, spec: _Spec) -> tf.TensorSpec:
+    optional = isinstance(spec, tf.io.VarLenFeature)
+    dtype = tf.float64 if optional and spec.dtype == tf.int64 else spec.dtype
+    return tf.TensorSpec([None], dtype, name)
+
+
+def _tolerant(spec: _Spec) -> _Spec:
+    """A missing value of a column that should have none passes as NaN or "", if its type can."""
+    if isinstance(spec, tf.io.VarLenFeature) or spec.dtype == tf.int64:
+        return spec
+    missing = "" if spec.dtype == tf.string else math.nan
+    return tf.io.FixedLenFeature(spec.shape, spec.dtype, tf.fill(spec.shape, missing))
+
+
+def _as_parsed(column: tf.Tensor, spec: _Spec) -> tf.Tensor | tf.SparseTensor:
+    """A raw column [rows] as `tf.io.parse_example` would give it."""
+    if isinstance(spec, tf.io.FixedLenFeature):
+        return tf.reshape(column, [-1, *spec.shape])
+    here = column != "" if column.dtype == tf.string else ~tf.math.is_nan(column)
+    rows = tf.where(here)
+    values = tf.cast(tf.boolean_mask(column, here), spec.dtype)
+    indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+    return tf.SparseTensor(indices, values, [tf.size(column, tf.int64), 1])

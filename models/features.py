@@ -1,0 +1,69 @@
+"""The columns after preprocessing: how each is named, and which ones a model learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import quote
+
+from pipeline.config import FeaturesConfig
+
+LABEL = "label"
+"""What is predicted: int64, 0 or 1."""
+
+FOLD = "fold"
+"""Which of FOLDS parts a row belongs to: int64; rows of one group share theirs."""
+
+FOLDS = 1000
+
+
+def scaled(column: str) -> str:
+    """A number with mean 0 and variance 1, 0 where it is missing: float32."""
+    return f"{column}_scaled"
+
+
+def missing(column: str) -> str:
+    """1 where `column` has no value, else 0: float32. Only of columns that the schema lets miss."""
+    return f"{column}_missing"
+
+
+def sine(column: str) -> str:
+    """Where a cyclical number stands in its period, first coordinate: float32."""
+    return f"{column}_sin"
+
+
+def cosine(column: str) -> str:
+    """Where a cyclical number stands in its period, second coordinate: float32."""
+    return f"{column}_cos"
+
+
+def index(column: str) -> str:
+    """A category's number: int64; 0 missing, 1 the most frequent one, the largest an unseen one."""
+    return f"{column}_index"
+
+
+def vocabulary(column: str) -> str:
+    """Name of the vocabulary of a categorical column, fit for a file's name."""
+    return quote(column, safe="")
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The transformed columns that models learn from, in the order in which arrays hold them."""
+
+    numbers: tuple[str, ...]
+    """float32 columns."""
+    categories: tuple[str, ...]
+    """int64 columns, one for each of `FeaturesConfig.categorical`."""
+
+    @classmethod
+    def of(cls, features: FeaturesConfig, transformed: Iterable[str]) -> Self:
+        """Takes the names of all transformed columns.
+
+        What is neither label, fold nor category is a number: one more output of preprocessing_fn
+        is one more input of every model.
+        """
+        categories = tuple(index(column) for column in features.categorical)
+        others = {LABEL, FOLD, *categories}
+        return cls(tuple(sorted(set(transformed) - others)), categories)

@@ -1,0 +1,193 @@
+"""The Keras model: embeddings and scaled numbers into a small network, trained and exported.
+
+Days share their weather, so there are far fewer independent days than rows, and a network soon
+learns the days it has seen. Against that: much dropout, and a number of epochs chosen on held-out
+days. The model is then trained on all rows for that many epochs (early stopping with retraining:
+Goodfellow, Bengio, Courville, Deep Learning, 2016, algorithm 7.2), as a day held out is a day less
+to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from numpy.typing import NDArray
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from models import features
+from models.dataset import Rows, matrices, read
+from models.export import save
+from models.features import ModelInputs
+from pipeline import progress
+from pipeline.config import FeaturesConfig, KerasConfig, TrainConfig
+
+HISTORY_FILE = "history.json"
+"""In the folder of the ModelRun artifact: the metrics of each epoch."""
+
+_STEPS_PER_EXECUTION = 16
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the model and exports it; TFX's Trainer calls this.
+
+    `fn_args.custom_config` holds "features", a FeaturesConfig, and "train", a TrainConfig, as JSON.
+    """
+    config = FeaturesConfig.model_validate_json(fn_args.custom_config["features"])
+    settings = TrainConfig.model_validate_json(fn_args.custom_config["train"])
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    inputs = ModelInputs.of(config, transform.transformed_feature_spec())
+    # Beside the vocabulary, a place each for missing and for unseen ones.
+    sizes = [
+        transform.vocabulary_size_by_name(features.vocabulary(column)) + 2
+        for column in config.categorical
+    ]
+    model, history = train(read(fn_args.train_files, inputs), sizes, settings)
+
+    def probability(columns: dict[str, tf.Tensor]) -> tf.Tensor:
+        return model(matrices(columns, inputs), training=False)
+
+    save(fn_args.serving_model_dir, model, probability, transform=transform, config=config)
+    tf.io.gfile.makedirs(fn_args.model_run_dir)
+    with tf.io.gfile.GFile(str(PurePath(fn_args.model_run_dir) / HISTORY_FILE), "w") as file:
+        file.write(json.dumps(history, indent=2))
+
+
+def train(
+    rows: Rows, sizes: list[int], settings: TrainConfig
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Finds the number of epochs on held-out groups, and trains on all rows for as many.
+
+    Args:
+        rows: The train split.
+        sizes: How many values each categorical column may take.
+        settings: Seed, held-out share, class weights and hyper-parameters; the same ones give the
+            same weights.
+
+    Returns:
+        The model, and the metrics of each epoch of both trainings.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    hyper = settings.keras
+    weights = class_weights(rows.labels, settings.class_weight)
+    learn, stop = rows.hold_out(settings.validation_share)
+    steps = math.ceil(len(learn) / hyper.batch_size)
+
+    search = build_model(rows, sizes, hyper, weights=weights)
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
+    searched = search.fit(
+        batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
+        validation_data=batches(rows, stop, 8 * hyper.batch_size, weights=weights),
+        epochs=hyper.max_epochs,
+        callbacks=[stopping, _Progress(steps * hyper.max_epochs)],
+        shuffle=False,  # batches() does
+        verbose=0,
+    ).history
+    best = int(np.argmin(searched["val_loss"])) + 1
+
+    everything = np.arange(len(rows))
+    steps = math.ceil(len(rows) / hyper.batch_size)
+    model = build_model(rows, sizes, hyper, weights=weights)
+    trained = model.fit(
+        batches(rows, everything, hyper.batch_size, weights=weights, seed=settings.seed),
+        epochs=best,
+        callbacks=[_Progress(steps * best)],
+        shuffle=False,  # batches() does
+        verbose=0,
+    ).history
+    return model, {"epochs": best, "search": searched, "training": trained}
+
+
+def build_model(
+    rows: Rows, sizes: list[int], hyper: KerasConfig, *, weights: NDArray[np.float32]
+) -> keras.Model:
+    """A network from (numbers [batch, n], categories [batch, k]) to probabilities [batch, 1]."""
+    numbers = keras.Input(rows.numbers.shape[1:], name="numbers")
+    categories = keras.Input(rows.categories.shape[1:], dtype="int32", name="categories")
+    # Zeros, so that a value that training never meets stays neutral.
+    embeddings = [
+        keras.layers.Embedding(
+            size, min(hyper.embedding_dim, (size + 1) // 2), embeddings_initializer="zeros"
+        )(categories[:, column])
+        for column, size in enumerate(sizes)
+    ]
+    x = keras.layers.Concatenate()([numbers, *embeddings]) if embeddings else numbers
+    for units in hyper.hidden_units:
+        x = keras.layers.Dense(units, activation="relu")(x)
+        x = keras.layers.Dropout(hyper.dropout)(x)
+    # Starts at the base rate: the first epochs need not learn it.
+    mean = float(np.average(rows.labels, weights=weights[rows.labels.astype(int)]))
+    base = keras.initializers.Constant(math.log(mean / (1 - mean)))
+    output = keras.layers.Dense(1, activation="sigmoid", bias_initializer=base)(x)
+    model = keras.Model((numbers, categories), output)
+    model.compile(
+        keras.optimizers.AdamW(hyper.learning_rate, weight_decay=hyper.weight_decay),
+        loss="binary_crossentropy",
+        weighted_metrics=[keras.metrics.AUC(name="auc")],
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    return model
+
+
+def class_weights(
+    labels: NDArray[np.float32], mode: Literal["none", "balanced"]
+) -> NDArray[np.float32]:
+    """What a row of label 0 and of label 1 weighs."""
+    if mode == "none":
+        return np.ones(2, np.float32)
+    counts = np.bincount(labels.astype(int), minlength=2)
+    return np.asarray(len(labels) / (2 * counts), np.float32)
+
+
+def batches(
+    rows: Rows,
+    among: NDArray[np.int64],
+    size: int,
+    *,
+    weights: NDArray[np.float32],
+    seed: int | None = None,
+) -> tf.data.Dataset:
+    """((numbers, categories), labels, weights) for Keras; with a seed, in a new order each epoch."""
+    rng = None if seed is None else np.random.default_rng(seed)
+
+    def generate() -> Iterator[tuple[Any, ...]]:
+        for batch in rows.batches(size, among=among, rng=rng):
+            weight = weights[batch.labels.astype(int)]
+            yield (batch.numbers, batch.categories), batch.labels[:, None], weight
+
+    signature = (
+        (
+            tf.TensorSpec([None, rows.numbers.shape[1]], tf.float32),
+            tf.TensorSpec([None, rows.categories.shape[1]], tf.int32),
+        ),
+        tf.TensorSpec([None, 1], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+    )
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    cardinality = tf.data.experimental.assert_cardinality(math.ceil(len(among) / size))
+    return dataset.apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Tells the runner how many steps are done."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self._total = total
+        self._done = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._before = self._done
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._done = self._before + batch + 1
+        progress.report(self._done, self._total, "steps")
