@@ -9,14 +9,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-
-# TensorFlow logs what it finds of the machine at every import.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipeline import runs
+    from pipeline.quiet import errors_to
 
     console = Console(highlight=False)
     root = Path(config.pipeline_root)
@@ -86,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
         begin = time.monotonic()
         console.print("Loading TensorFlow and TFX …")
-        with _errors_to(this_run.folder / "logs" / "start.log"):
+        with errors_to(this_run.log_file(this_run.id, "start")):
             from pipeline import metadata, summary
             from pipeline.display import LiveDisplay, PlainDisplay
             from pipeline.launch import Launch
@@ -160,20 +157,6 @@ def command(arguments: argparse.Namespace, *, resume: bool = False) -> str:
         words += [option, str(value)] if value is not None else []
     words += ["--no-cache"] if arguments.no_cache else []
     return shlex.join([*words, "--resume"] if resume else words)
-
-
-@contextmanager
-def _errors_to(file: Path) -> Iterator[None]:
-    """Sends to `file` what the libraries, C++ included, write to standard error as they load."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    saved = os.dup(2)
-    with file.open("a") as log:
-        os.dup2(log.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models import features
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ PROBABILITY = "probability"
 """The output of both: the probability of label 1."""
 
 Row = Mapping[str, Any]
+
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
 def load(path: str) -> Bundle:
@@ -60,7 +63,7 @@ class Bundle:
         A float64 column holds whole numbers, some of them missing; `models.export` says why.
         """
         _, tensors = self._signature(RAW_SIGNATURE).structured_input_signature
-        return {name: tensor.dtype.name for name, tensor in tensors.items()}
+        return {features.column(name): tensor.dtype.name for name, tensor in tensors.items()}
 
     def predict_examples(self, examples: Sequence[bytes] | NDArray[Any]) -> NDArray[np.float32]:
         """The probability [rows] of label 1 for each serialized tf.Example.
@@ -81,7 +84,9 @@ class Bundle:
         """
         if hasattr(rows, "to_pylist"):
             rows = rows.to_pylist()
-        columns = {name: _column(name, dtype, rows) for name, dtype in self.inputs.items()}
+        columns = {
+            features.tensor(name): _column(name, dtype, rows) for name, dtype in self.inputs.items()
+        }
         return self._predict(RAW_SIGNATURE, columns)
 
     def _predict(self, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -93,14 +98,17 @@ class Bundle:
         try:
             predictions = signature(**tensors)[PROBABILITY]
         except tf.errors.InvalidArgumentError as error:
-            reason = str(error.message).partition("\n")[0]
+            # The first line only says that there was an error.
+            reason = " ".join(str(error.message).splitlines()[1:2]) or str(error.message)
             raise UserError(f"The model in {self._path} cannot take these rows: {reason}") from None
         return np.asarray(predictions.numpy().reshape(-1), np.float32)
 
     def _signature(self, name: str) -> Any:
         if name not in self._model.signatures:
             found = ", ".join(sorted(self._model.signatures)) or "none"
-            raise UserError(f"The model in {self._path} has no signature {name!r} (it has: {found}).")
+            raise UserError(
+                f"The model in {self._path} has no signature {name!r} (it has: {found})."
+            )
         return self._model.signatures[name]
 
 
@@ -113,6 +121,8 @@ def _column(name: str, dtype: str, rows: Sequence[Row]) -> NDArray[Any]:
             offer = f" Is it {close[0]!r}? Rename it." if close else ""
             raise UserError(f"Row {number} has no column {name!r}: expected {expected}.{offer}")
         try:
+            if isinstance(row[name], bool | np.bool_):
+                raise TypeError
             values.append(convert(row[name]))
         except (ValueError, TypeError, OverflowError):
             raise UserError(
@@ -139,7 +149,7 @@ def _float(value: Any) -> float:
     if _is_missing(value):
         return math.nan
     number = float(value)
-    if math.isinf(np.float32(number)):
+    if abs(number) > _LARGEST_FLOAT:
         raise ValueError
     return number
 

@@ -35,9 +35,7 @@ class Rows:
 
     def take(self, rows: NDArray[Any]) -> Rows:
         """The rows at some positions, or where a mask [rows] is true, in memory."""
-        return Rows(
-            self.numbers[rows], self.categories[rows], self.labels[rows], self.folds[rows]
-        )
+        return Rows(self.numbers[rows], self.categories[rows], self.labels[rows], self.folds[rows])
 
     def hold_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions of the rows to learn from, and of those to stop by.

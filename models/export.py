@@ -3,9 +3,9 @@
 It has two signatures, and both give {"probability": float32 [rows, 1]}:
 
 - `serving_default` takes "examples", serialized tf.Examples [rows];
-- `serving_raw` takes each raw column by its name, a tensor [rows]. The tensor's type says what the
-  column holds: string (missing: ""), float32 (missing: NaN), int64 (a whole number that is never
-  missing), float64 (a whole number, missing: NaN).
+- `serving_raw` takes each raw column by its name (`features.tensor`), a tensor [rows]. Its type
+  says what the column holds: string (missing: ""), float32 (missing: NaN), int64 (a whole number
+  that is never missing), float64 (a whole number, missing: NaN).
 
 To load it takes TensorFlow and nothing else.
 """
@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, PROBABILITY, RAW_SIGNATURE
+from models.features import tensor
 from pipeline.config import FeaturesConfig
 
-Tensors = dict[str, tf.Tensor]
-_Spec = tf.io.FixedLenFeature | tf.io.VarLenFeature
+Tensors: TypeAlias = dict[str, tf.Tensor]
+_Spec: TypeAlias = tf.io.FixedLenFeature | tf.io.VarLenFeature
 
 
 def save(
@@ -53,7 +54,7 @@ def save(
     signatures = {
         EXAMPLES_SIGNATURE: served.of_examples.get_concrete_function(),
         RAW_SIGNATURE: served.of_columns.get_concrete_function(
-            **{name: _raw_tensor(name, spec) for name, spec in served.specs.items()}
+            **{tensor(name): _raw_tensor(spec) for name, spec in served.specs.items()}
         ),
     }
     tf.saved_model.save(served, folder, signatures)
@@ -81,16 +82,18 @@ class _Served(tf.Module):
 
     @tf.function
     def of_columns(self, **columns: tf.Tensor) -> Tensors:
-        return self._of_parsed({n: _as_parsed(columns[n], s) for n, s in self.specs.items()})
+        return self._of_parsed(
+            {name: _as_parsed(columns[tensor(name)], spec) for name, spec in self.specs.items()}
+        )
 
     def _of_parsed(self, columns: dict[str, Any]) -> Tensors:
         return {PROBABILITY: self._probability(self.preprocess(columns))}
 
 
-def _raw_tensor(name: str, spec: _Spec) -> tf.TensorSpec:
+def _raw_tensor(spec: _Spec) -> tf.TensorSpec:
     optional = isinstance(spec, tf.io.VarLenFeature)
     dtype = tf.float64 if optional and spec.dtype == tf.int64 else spec.dtype
-    return tf.TensorSpec([None], dtype, name)
+    return tf.TensorSpec([None], dtype)
 
 
 def _tolerant(spec: _Spec) -> _Spec:

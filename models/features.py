@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -46,6 +48,31 @@ def index(column: str) -> str:
 def vocabulary(column: str) -> str:
     """Name of the vocabulary of a categorical column, fit for a file's name."""
     return quote(column, safe="")
+
+
+def tensor(column: str) -> str:
+    """Name of a raw column's tensor in a signature, which must be a Python identifier.
+
+    Most columns keep their name. In others each character that TensorFlow would not take becomes
+    Ux, its code point and _: "wind (mph)" is windUx20_Ux28_mphUx29_.
+    """
+    if re.fullmatch(r"[A-Za-z]\w*", column, re.ASCII) and not (
+        keyword.iskeyword(column) or _ESCAPED.search(column)
+    ):
+        return column
+    return _escape(column[:1]) + re.sub(r"[^A-TV-Za-z0-9_]", lambda m: _escape(m[0]), column[1:])
+
+
+def column(tensor: str) -> str:
+    """The raw column whose tensor has this name."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), tensor)
+
+
+_ESCAPED = re.compile("Ux([0-9a-f]+)_")
+
+
+def _escape(character: str) -> str:
+    return f"Ux{ord(character):x}_"
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def batches(
     weights: NDArray[np.float32],
     seed: int | None = None,
 ) -> tf.data.Dataset:
-    """((numbers, categories), labels, weights) for Keras; with a seed, in a new order each epoch."""
+    """((numbers, categories), labels, weights) for Keras; with a seed, shuffled each epoch."""
     rng = None if seed is None else np.random.default_rng(seed)
 
     def generate() -> Iterator[tuple[Any, ...]]:

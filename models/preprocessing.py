@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -18,11 +18,11 @@ import tensorflow_transform as tft
 from models import features
 from pipeline.config import FeaturesConfig
 
-Column = tf.Tensor | tf.SparseTensor
-Tensors = dict[str, tf.Tensor]
+Column: TypeAlias = tf.Tensor | tf.SparseTensor
+Tensors: TypeAlias = dict[str, tf.Tensor]
 
 MOST_DEVIATIONS = 5.0
-"""Scaled numbers are clipped to this many standard deviations: no outlier runs away with a model."""
+"""Scaled numbers are clipped to so many standard deviations: no outlier runs away with a model."""
 
 
 def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, Any]) -> Tensors:
@@ -39,9 +39,8 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     for column in config.categorical:
         outputs[features.index(column)] = index(inputs[column], features.vocabulary(column))
     for column, period in config.cyclical.items():
-        angle = numbers(inputs[column]) * (2 * math.pi / period)
-        outputs[features.sine(column)] = zero_if_missing(tf.sin(angle))
-        outputs[features.cosine(column)] = zero_if_missing(tf.cos(angle))
+        sine, cosine = circle(numbers(inputs[column]), period)
+        outputs[features.sine(column)], outputs[features.cosine(column)] = sine, cosine
     for column in (*config.numeric, *config.cyclical):
         if isinstance(inputs[column], tf.SparseTensor):
             absent = tf.math.is_nan(numbers(inputs[column]))
@@ -68,8 +67,14 @@ def scale(columns: Mapping[str, Column]) -> Tensors:
     return dict(zip(names, tf.unstack(matrix, num=len(columns), axis=1), strict=True))
 
 
+def circle(values: tf.Tensor, period: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sine and cosine, in which a value and one a period later are the same; missing ones are 0."""
+    angle = tf.cast(values, tf.float32) * (2 * math.pi / period)
+    return zero_if_missing(tf.sin(angle)), zero_if_missing(tf.cos(angle))
+
+
 def index(column: Column, vocabulary: str) -> tf.Tensor:
-    """Each category's place in the vocabulary; 0 is for a missing one, the last for an unseen one."""
+    """A category's place in the vocabulary; 0 is for a missing one, the last for an unseen one."""
     values = strings(column)
     place = tft.compute_and_apply_vocabulary(values, num_oov_buckets=1, vocab_filename=vocabulary)
     return tf.where(values == "", tf.zeros_like(place), place + 1)
@@ -88,9 +93,7 @@ def numbers(column: Column) -> tf.Tensor:
 
 def strings(column: Column) -> tf.Tensor:
     """Strings, empty where missing."""
-    return _dense(
-        column, lambda v: v if v.dtype == tf.string else tf.strings.as_string(v), ""
-    )
+    return _dense(column, lambda v: v if v.dtype == tf.string else tf.strings.as_string(v), "")
 
 
 def zero_if_missing(values: tf.Tensor) -> tf.Tensor:

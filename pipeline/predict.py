@@ -15,6 +15,7 @@ from typing import IO, Any
 from custom_components.serving_folder import newest_version
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.quiet import errors_to
 
 PROBABILITY = "probability"
 _ROWS_AT_ONCE = 10_000
@@ -69,10 +70,10 @@ def predict_file(
 
 
 def _load(folder: Path) -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from models.bundle import load
+    with errors_to(Path(os.devnull)):
+        from models.bundle import load
 
-    return load(str(folder))
+        return load(str(folder))
 
 
 def _model(config: PipelineConfig, version: str | None) -> Path:

@@ -45,8 +45,9 @@ def newest(project: SmallProject) -> str:
 def test_the_first_run_backfills_then_trains_and_pushes(project: SmallProject) -> None:
     backfill, run = project.run_ids()[1], project.run_ids()[0]
     assert backfill == f"{run}-span-1"
-    assert {e.state for e in project.executions(run).values()} == {"COMPLETE"}
-    assert set(project.executions(run)) == NODES
+    states = {n: e.state for n, e in project.executions(run).items()}
+    # The schema is the one that the backfill has imported.
+    assert states == dict.fromkeys(NODES, "COMPLETE") | {"SchemaGen": "CACHED"}
     assert "Trainer.keras" not in project.executions(backfill)
     assert "DataGate" in project.executions(backfill)
 
@@ -124,11 +125,10 @@ def test_the_pushed_model_answers_on_the_command_line(
     row = json.dumps(flights.slice(0, 1).to_pylist()[0])
     done = project.pipeline_cli("predict", *place, "--row", row)
     assert done.stdout.startswith(f"late: {probabilities[0]:.4f}"), done.stderr
-    del_row = json.dumps({"carrier": "UA"})
-    done = project.pipeline_cli("predict", *place, "--row", del_row)
+    done = project.pipeline_cli("predict", *place, "--row", '{"carrier": "UA"}')
     assert done.returncode == 2
-    assert "distance" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "has no column" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_unchanged_second_run_runs_no_executor(project: SmallProject) -> None:

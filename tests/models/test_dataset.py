@@ -1,0 +1,97 @@
+"""Transformed examples as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import dataset
+from models.dataset import Rows
+from models.features import ModelInputs
+from pipeline.errors import UserError
+
+INPUTS = ModelInputs(("x", "y"), ("c",))
+
+
+def write(file: Path, numbers: range) -> str:
+    """Row n has x = n, y = -n, category n % 5, fold n % 7 and label n % 2."""
+    with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
+        for n in numbers:
+            floats = {"x": n, "y": -n}
+            ints = {"c": n % 5, "fold": n % 7, "label": n % 2}
+            feature = {
+                **{k: tf.train.Feature(float_list={"value": [v]}) for k, v in floats.items()},
+                **{k: tf.train.Feature(int64_list={"value": [v]}) for k, v in ints.items()},
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+    return str(file)
+
+
+def rows(folds: list[int]) -> Rows:
+    n = len(folds)
+    return Rows(
+        np.arange(n, dtype=np.float32)[:, None],
+        np.zeros((n, 0), np.int32),
+        np.zeros(n, np.float32),
+        np.array(folds, np.int32),
+    )
+
+
+def test_rows_are_read_from_all_files_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "_ROWS_AT_ONCE", 8)
+    write(tmp_path / "b-1.gz", range(13, 30))
+    write(tmp_path / "a-0.gz", range(13))
+    read = dataset.read([str(tmp_path / "*")], INPUTS)
+    n = np.arange(30)
+    np.testing.assert_array_equal(read.numbers, np.stack([n, -n], axis=1))
+    np.testing.assert_array_equal(read.categories, n[:, None] % 5)
+    np.testing.assert_array_equal(read.labels, n % 2)
+    np.testing.assert_array_equal(read.folds, n % 7)
+
+
+def test_what_was_read_is_mapped_from_disk_and_not_held_in_memory(tmp_path):
+    read = dataset.read([write(tmp_path / "a.gz", range(9))], INPUTS)
+    assert isinstance(read.numbers, np.memmap)
+
+
+def test_a_model_may_have_no_numbers_or_no_categories(tmp_path):
+    file = write(tmp_path / "a.gz", range(9))
+    assert dataset.read([file], ModelInputs((), ("c",))).numbers.shape == (9, 0)
+    assert dataset.read([file], ModelInputs(("x",), ())).categories.shape == (9, 0)
+
+
+def test_no_rows_are_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match="no rows to learn from"):
+        dataset.read([write(tmp_path / "a.gz", range(0))], INPUTS)
+
+
+def test_groups_are_held_out_whole():
+    folds = np.repeat(np.arange(0, 1000, 10), 20).tolist()
+    learn, stop = rows(folds).hold_out(0.25)
+    assert sorted([*learn, *stop]) == list(range(2000))
+    assert len(stop) == 500
+    assert not {folds[i] for i in learn} & {folds[i] for i in stop}
+
+
+@pytest.mark.parametrize(("fold", "what"), [(3, "learn from"), (999, "stop by")])
+def test_one_group_alone_cannot_be_held_out(fold, what):
+    with pytest.raises(UserError, match=rf"no rows to {what}.*has 1\."):
+        rows([fold] * 10).hold_out(0.1)
+
+
+def test_an_epoch_has_every_row_once_in_an_order_that_the_seed_decides():
+    among = np.arange(3, 100)
+
+    def epoch(seed: int | None) -> list[np.ndarray]:
+        rng = None if seed is None else np.random.default_rng(seed)
+        return [b.numbers[:, 0] for b in rows([0] * 120).batches(16, among=among, rng=rng)]
+
+    assert [len(batch) for batch in epoch(1)] == [16] * 6 + [1]
+    first, again, other, ordered = (np.concatenate(epoch(seed)) for seed in (1, 1, 2, None))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert sorted(first) == list(among) == list(ordered)

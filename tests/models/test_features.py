@@ -1,0 +1,50 @@
+"""The columns that models learn from."""
+
+from __future__ import annotations
+
+import keyword
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from models import features
+from models.features import ModelInputs, vocabulary
+from pipeline.config import FeaturesConfig
+
+FEATURES = FeaturesConfig(label="late", numeric=("wind",), categorical=("carrier", "dest"))
+
+
+def test_an_output_that_someone_adds_to_preprocessing_is_an_input_of_the_models():
+    transformed = ["label", "fold", "carrier_index", "dest_index", "wind_scaled", "wind_squared"]
+    inputs = ModelInputs.of(FEATURES, transformed)
+    assert inputs.numbers == ("wind_scaled", "wind_squared")
+
+
+def test_categories_keep_the_order_of_the_configuration_and_numbers_do_not_depend_on_any():
+    names = ["dest_index", "b", "carrier_index", "a"]
+    assert ModelInputs.of(FEATURES, names).categories == ("carrier_index", "dest_index")
+    assert ModelInputs.of(FEATURES, names) == ModelInputs.of(FEATURES, reversed(names))
+
+
+def test_columns_of_any_name_have_vocabularies_of_their_own():
+    columns = ["a/b", "a b", "a_b", "a%2Fb", "é"]
+    files = {vocabulary(column) for column in columns}
+    assert len(files) == len(columns)
+    assert not any("/" in file for file in files)
+
+
+@given(st.text(min_size=1))
+@example("class")
+@example("wind (mph)")
+@example("Ux20_")
+@example("_id")
+@example("2nd")
+@example("Träger")
+def test_the_name_of_a_tensor_is_an_identifier_that_leads_back_to_the_column(column):
+    tensor = features.tensor(column)
+    assert tensor.isidentifier() and tensor.isascii() and not keyword.iskeyword(tensor)
+    assert features.column(tensor) == column
+
+
+def test_a_column_with_a_plain_name_gives_its_tensor_that_name():
+    assert features.tensor("wind_speed2") == "wind_speed2"

@@ -1,0 +1,166 @@
+"""Training and export of the Keras model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models import keras_model
+from models.bundle import Bundle, load
+from models.dataset import Rows
+from pipeline.config import FeaturesConfig, TrainConfig
+from tests.models.conftest import SCHEMA, SETTINGS
+from tests.models.transformed import Transformed, examples, transform
+
+SIZES = [5]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    """600 rows of 30 groups; the first number and the category decide three labels of four."""
+    rng = np.random.default_rng(3)
+    numbers = rng.normal(size=(600, 3)).astype(np.float32)
+    categories = rng.integers(0, 5, (600, 1)).astype(np.int32)
+    signal = numbers[:, 0] + (categories[:, 0] == 2) - 1
+    labels = np.where(rng.random(600) < 0.75, signal > 0, rng.random(600) < 0.2)
+    folds = np.repeat(rng.choice(1000, 30, replace=False), 20).astype(np.int32)
+    return Rows(numbers, categories, labels.astype(np.float32), folds)
+
+
+def settings(**changes: object) -> TrainConfig:
+    keras = {"hidden_units": (8,), "batch_size": 64, "max_epochs": 3, "learning_rate": 0.02}
+    keras |= changes.pop("keras", {})
+    return TrainConfig.model_validate({"validation_share": 0.3, "keras": keras, **changes})
+
+
+def test_one_seed_gives_the_same_weights_and_another_does_not(rows):
+    models = [
+        keras_model.train(rows, SIZES, settings(seed=seed))[0].get_weights() for seed in (1, 1, 2)
+    ]
+    first, again, other = models
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_training_goes_on_for_as_many_epochs_as_were_best_on_held_out_groups(rows):
+    model, history = keras_model.train(
+        rows, SIZES, settings(keras={"max_epochs": 30, "patience": 2, "learning_rate": 0.1})
+    )
+    losses = history["search"]["val_loss"]
+    assert history["epochs"] == int(np.argmin(losses)) + 1
+    assert len(losses) == min(30, history["epochs"] + 2)
+    assert len(history["training"]["loss"]) == history["epochs"]
+    assert history["training"]["auc"][-1] > 0.7
+    prediction = np.asarray(model((rows.numbers, rows.categories)))
+    assert prediction.shape == (600, 1)
+
+
+def test_an_untrained_model_predicts_the_base_rate(rows):
+    weights = keras_model.class_weights(rows.labels, "none")
+    model = keras_model.build_model(rows, SIZES, settings().keras, weights=weights)
+    average = float(np.mean(model((np.zeros((1, 3)), np.zeros((1, 1), int)))))
+    assert average == pytest.approx(rows.labels.mean(), abs=1e-6)
+
+
+def test_balanced_classes_weigh_the_same_in_sum():
+    labels = np.array([0] * 30 + [1] * 10, np.float32)
+    weights = keras_model.class_weights(labels, "balanced")
+    per_row = weights[labels.astype(int)]
+    assert per_row[labels == 0].sum() == pytest.approx(per_row[labels == 1].sum())
+    assert per_row.sum() == pytest.approx(len(labels))
+
+
+def test_balanced_classes_raise_the_probability_of_the_rarer_one(rows):
+    none, balanced = (
+        np.mean(
+            keras_model.train(rows, SIZES, settings(class_weight=mode))[0](
+                (rows.numbers, rows.categories)
+            )
+        )
+        for mode in ("none", "balanced")
+    )
+    assert none < balanced - 0.1
+
+
+def test_metrics_of_each_epoch_are_written_beside_the_model(model_folder: Path):
+    history = json.loads((model_folder.parent / "run" / keras_model.HISTORY_FILE).read_text())
+    for metric in ("loss", "auc", "val_loss", "val_auc"):
+        assert len(history["search"][metric]) == SETTINGS.keras.max_epochs
+    assert len(history["training"]["loss"]) == history["epochs"]
+
+
+def test_both_signatures_give_the_same_probabilities(
+    model: Bundle, transformed: Transformed, table: pa.Table
+):
+    by_example = model.predict_examples(examples(table, transformed.schema))
+    by_column = model.predict_rows(table)
+    np.testing.assert_allclose(by_example, by_column, atol=1e-6)
+    assert by_example.std() > 0.001
+    assert ((by_example > 0) & (by_example < 1)).all()
+
+
+def test_raw_columns_have_the_types_that_say_what_may_be_missing(model: Bundle):
+    assert model.inputs == {
+        "distance": "int64",
+        "wind": "float32",
+        "carrier": "string",
+        "gate": "float64",
+        "hour": "int64",
+        "angle": "float32",
+    }
+
+
+def test_a_process_with_tensorflow_alone_can_load_and_ask_the_model(
+    model_folder: Path, model: Bundle, table: pa.Table, tmp_path: Path
+):
+    code = """
+import sys, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+row = dict(distance=tf.constant([500], tf.int64), wind=tf.constant([float("nan")]),
+           carrier=tf.constant([""]), gate=tf.constant([1.0], tf.float64),
+           hour=tf.constant([7], tf.int64), angle=tf.constant([90.0]))
+print(model.signatures["serving_raw"](**row)["probability"].numpy().tolist())
+ours = ("tfx", "tensorflow_transform", "models", "pipeline")
+assert not [name for name in sys.modules if name.split(".")[0] in ours]
+"""
+    # -I: neither this folder nor PYTHONPATH
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(model_folder)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    row = {"distance": 500, "wind": None, "carrier": None, "gate": 1, "hour": 7, "angle": 90}
+    ((probability,),) = json.loads(done.stdout)
+    assert probability == pytest.approx(float(model.predict_rows([row])[0]), abs=1e-6)
+
+
+def test_columns_of_any_name_are_served_and_rows_need_no_group(table: pa.Table, tmp_path: Path):
+    names = {"distance": "distance (miles)", "carrier": "Träger/1", "hour": "class"}
+    renamed = table.rename_columns([names.get(name, name) for name in table.column_names])
+    schema = SCHEMA
+    for old, new in names.items():
+        schema = schema.replace(f'"{old}"', f'"{new}"')
+    features = {
+        "label": "late",
+        "numeric": ["distance (miles)"],
+        "categorical": ["Träger/1"],
+        "cyclical": {"class": 24},
+    }
+    small = transform(
+        tmp_path, renamed, schema=schema, features=FeaturesConfig.model_validate(features)
+    )
+    folds = small.columns()["fold"]
+    assert len(set(folds)) > len(folds) / 2
+    bundle = load(str(small.train(SETTINGS, tmp_path)))
+    assert set(bundle.inputs) == set(names.values())
+    by_example = bundle.predict_examples(examples(renamed, small.schema))
+    np.testing.assert_allclose(by_example, bundle.predict_rows(renamed), atol=1e-6)
