@@ -4,7 +4,8 @@ Days share their weather, so there are far fewer independent days than rows, and
 learns the days it has seen. Against that: much dropout, and a number of epochs chosen on held-out
 days. The model is then trained on all rows for that many epochs (early stopping with retraining:
 Goodfellow, Bengio, Courville, Deep Learning, 2016, algorithm 7.2), as a day held out is a day less
-to learn from.
+to learn from. What is trained then is a few networks whose probabilities are averaged: they err on
+different days (deep ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def train(
     learn, stop = rows.hold_out(settings.validation_share)
     steps = math.ceil(len(learn) / hyper.batch_size)
 
-    search = build_model(rows, sizes, hyper, weights=weights)
+    search = build_members(1, rows, sizes, hyper, weights=weights)
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
     searched = search.fit(
         batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
@@ -95,23 +96,56 @@ def train(
 
     everything = np.arange(len(rows))
     steps = math.ceil(len(rows) / hyper.batch_size)
-    model = build_model(rows, sizes, hyper, weights=weights)
-    trained = model.fit(
+    members = build_members(hyper.members, rows, sizes, hyper, weights=weights)
+    trained = members.fit(
         batches(rows, everything, hyper.batch_size, weights=weights, seed=settings.seed),
         epochs=best,
         callbacks=[_Progress(steps * best)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
+    average = keras.ops.mean(members.output, axis=1, keepdims=True)
+    model = keras.Model(members.input, average)
     return model, {"epochs": best, "search": searched, "training": trained}
 
 
-def build_model(
-    rows: Rows, sizes: list[int], hyper: KerasConfig, *, weights: NDArray[np.float32]
+def build_members(
+    count: int,
+    rows: Rows,
+    sizes: list[int],
+    hyper: KerasConfig,
+    *,
+    weights: NDArray[np.float32],
 ) -> keras.Model:
-    """A network from (numbers [batch, n], categories [batch, k]) to probabilities [batch, 1]."""
+    """Networks from (numbers [batch, n], categories [batch, k]) to probabilities [batch, count].
+
+    They are trained side by side, and share nothing but their inputs.
+    """
     numbers = keras.Input(rows.numbers.shape[1:], name="numbers")
     categories = keras.Input(rows.categories.shape[1:], dtype="int32", name="categories")
+    # They start at the base rate: the first epochs need not learn it.
+    base = float(np.average(rows.labels, weights=weights[rows.labels.astype(int)]))
+    outputs = [network(numbers, categories, sizes, hyper, base_rate=base) for _ in range(count)]
+    output = keras.layers.Concatenate()(outputs) if count > 1 else outputs[0]
+    model = keras.Model((numbers, categories), output)
+    model.compile(
+        keras.optimizers.AdamW(hyper.learning_rate, weight_decay=hyper.weight_decay),
+        loss=members_loss,
+        steps_per_execution=_STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    return model
+
+
+def network(
+    numbers: keras.KerasTensor,
+    categories: keras.KerasTensor,
+    sizes: list[int],
+    hyper: KerasConfig,
+    *,
+    base_rate: float,
+) -> keras.KerasTensor:
+    """The probability [batch, 1] that one network gives."""
     # Zeros, so that a value that training never meets stays neutral.
     embeddings = [
         keras.layers.Embedding(
@@ -123,19 +157,14 @@ def build_model(
     for units in hyper.hidden_units:
         x = keras.layers.Dense(units, activation="relu")(x)
         x = keras.layers.Dropout(hyper.dropout)(x)
-    # Starts at the base rate: the first epochs need not learn it.
-    mean = float(np.average(rows.labels, weights=weights[rows.labels.astype(int)]))
-    base = keras.initializers.Constant(math.log(mean / (1 - mean)))
-    output = keras.layers.Dense(1, activation="sigmoid", bias_initializer=base)(x)
-    model = keras.Model((numbers, categories), output)
-    model.compile(
-        keras.optimizers.AdamW(hyper.learning_rate, weight_decay=hyper.weight_decay),
-        loss="binary_crossentropy",
-        weighted_metrics=[keras.metrics.AUC(name="auc")],
-        steps_per_execution=_STEPS_PER_EXECUTION,
-        jit_compile=False,
-    )
-    return model
+    bias = keras.initializers.Constant(math.log(base_rate / (1 - base_rate)))
+    return keras.layers.Dense(1, activation="sigmoid", bias_initializer=bias)(x)
+
+
+def members_loss(labels: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+    """The mean of the members' own losses [batch], so that each learns as if it were alone."""
+    labels = keras.ops.broadcast_to(labels, keras.ops.shape(probabilities))
+    return keras.losses.binary_crossentropy(labels, probabilities)
 
 
 def class_weights(

@@ -185,6 +185,8 @@ class KerasConfig(Section):
 
     hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
     """Units of each hidden layer."""
+    members: Annotated[int, Field(ge=1)] = 4
+    """Networks whose probabilities are averaged."""
     embedding_dim: Annotated[int, Field(ge=1)] = 8
     """Largest size of a categorical feature's embedding."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from custom_components.canary.report import SIGNATURES, Answers, Latency, ProbeResult
+from models.features import column
 
 _WARM_UP_CALLS = 20
 _ONE_ROW_CALLS = 200
@@ -75,7 +76,9 @@ def raw_columns(examples: Sequence[tf.train.Example], signature: Any) -> _Inputs
       ValueError: a row does not fit the type.
     """
     return {
-        name: _column(name, [example.features.feature[name] for example in examples], spec.dtype)
+        name: _column(
+            name, [example.features.feature[column(name)] for example in examples], spec.dtype
+        )
         for name, spec in signature.structured_input_signature[1].items()
     }
 

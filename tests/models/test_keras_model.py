@@ -56,14 +56,15 @@ def test_training_goes_on_for_as_many_epochs_as_were_best_on_held_out_groups(row
     assert history["epochs"] == int(np.argmin(losses)) + 1
     assert len(losses) == min(30, history["epochs"] + 2)
     assert len(history["training"]["loss"]) == history["epochs"]
-    assert history["training"]["auc"][-1] > 0.7
+    losses = history["training"]["loss"]
+    assert losses[-1] < losses[0]
     prediction = np.asarray(model((rows.numbers, rows.categories)))
-    assert prediction.shape == (600, 1)
+    assert prediction[rows.labels == 1].mean() > prediction[rows.labels == 0].mean() + 0.1
 
 
 def test_an_untrained_model_predicts_the_base_rate(rows):
     weights = keras_model.class_weights(rows.labels, "none")
-    model = keras_model.build_model(rows, SIZES, settings().keras, weights=weights)
+    model = keras_model.build_members(2, rows, SIZES, settings().keras, weights=weights)
     average = float(np.mean(model((np.zeros((1, 3)), np.zeros((1, 1), int)))))
     assert average == pytest.approx(rows.labels.mean(), abs=1e-6)
 
@@ -90,7 +91,7 @@ def test_balanced_classes_raise_the_probability_of_the_rarer_one(rows):
 
 def test_metrics_of_each_epoch_are_written_beside_the_model(model_folder: Path):
     history = json.loads((model_folder.parent / "run" / keras_model.HISTORY_FILE).read_text())
-    for metric in ("loss", "auc", "val_loss", "val_auc"):
+    for metric in ("loss", "val_loss"):
         assert len(history["search"][metric]) == SETTINGS.keras.max_epochs
     assert len(history["training"]["loss"]) == history["epochs"]
 
