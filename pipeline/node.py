@@ -181,7 +181,7 @@ def _state(execution: metadata_store_pb2.Execution) -> State:
 
 def _sentence(error: Exception | None, node: pipeline_pb2.PipelineNode) -> str:
     if error is None:
-        inputs = [key for key, spec in node.inputs.inputs.items() if spec.min_count]
+        inputs = sorted(key for key, spec in node.inputs.inputs.items() if spec.min_count)
         return (
             f"its inputs ({', '.join(inputs)}) are not in the metadata store: the nodes that make "
             "them have not completed in this run; run it with them, or --from an earlier node"

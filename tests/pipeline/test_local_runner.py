@@ -116,3 +116,29 @@ def test_children_end_when_their_parent_is_killed(tmp_path: Path, connection) ->
     resumed = run_toy(tmp_path, connection, "one", "work")
     assert resumed["Source"].state is State.RESUMED
     assert resumed["Left"].state is State.COMPLETE
+
+
+def test_a_node_runs_in_a_process_of_its_own_by_the_command_line(
+    tmp_path: Path, connection
+) -> None:
+    ir_file = tmp_path / "pipeline.pb"
+    ir_file.write_bytes(compile_toy(str(tmp_path), "user error").SerializeToString())
+
+    def run(node_id: str) -> subprocess.CompletedProcess[str]:
+        store = tmp_path / "metadata.sqlite"
+        command = [sys.executable, "-m", "pipeline.node", f"--ir={ir_file}", f"--store={store}"]
+        command += [f"--node-id={node_id}", "--run-id=one"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run("Source")
+    assert (done.returncode, done.stdout[:16]) == (0, "Source: complete"), done.stderr
+    done = run("Left")
+    assert done.returncode == 1
+    assert "row 3 is bad; mend it" in done.stdout
+    # Its input is not in the store, which TFX's launcher passes over in silence.
+    done = run("Join")
+    assert done.returncode == 1
+    assert "its inputs (left, right) are not in the metadata store" in done.stdout
+    done = run("Nowhere")
+    assert done.returncode == 2
+    assert "the nodes are: Source, Left, Right, Join" in done.stderr

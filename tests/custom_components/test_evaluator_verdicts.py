@@ -1,0 +1,254 @@
+"""What the Evaluator decides: thresholds, guards, blessing, and what it refuses in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from tensorflow_model_analysis.api import model_eval_lib as tfma
+from tfx.types import standard_artifacts
+
+from custom_components.evaluator.component import Evaluator
+from custom_components.evaluator.judge import judge
+from custom_components.evaluator.verdict import Rule, Slice
+from pipeline.config import EvaluateConfig, Metric
+from pipeline.errors import UserError
+from tests.custom_components.evaluations import Columns, make_rows, run
+
+
+def test_first_model_is_blessed_without_a_live_one(
+    tmp_path: Path, saved: Callable[[str], str]
+) -> None:
+    found = run(
+        tmp_path,
+        [make_rows(500)],
+        saved("strong"),
+        slices=[["carrier"]],
+        thresholds={"auc": {"min": 0.6, "max_regression": 0.0}},
+        guards=[{"columns": ["carrier"]}],
+    )
+    assert found.verdict.blessed and found.verdict.live is None
+    assert [check.judged for check in found.verdict.checks] == [True, False, False]
+    assert "no model is live" in found.verdict.checks[1].reason
+    assert not found.blessing.has_custom_property("baseline_model_id")
+    assert tfma.load_validation_result(found.evaluation.uri).rubber_stamp
+
+
+def test_model_below_a_minimum_is_not_blessed_and_the_run_succeeds(
+    tmp_path: Path, saved: Callable[[str], str]
+) -> None:
+    found = run(tmp_path, [make_rows(800)], saved("weak"), thresholds={"auc": {"min": 0.9}})
+    assert not found.verdict.blessed
+    assert [path.name for path in Path(found.blessing.uri).iterdir()] == ["NOT_BLESSED"]
+    assert found.blessing.get_int_custom_property("blessed") == 0
+    message = found.blessing.get_string_custom_property("blessing_message")
+    assert re.fullmatch(r"auc 0\.\d{4} is below 0.9", message)
+    result = tfma.load_validation_result(found.evaluation.uri)
+    assert not result.validation_ok
+    (failure,) = result.metric_validations_per_slice[0].failures
+    assert failure.metric_key.name == "auc"
+    assert failure.metric_threshold.value_threshold.lower_bound.value == 0.9
+
+
+def test_model_worse_than_the_live_one_is_not_blessed(
+    tmp_path: Path, saved: Callable[[str], str]
+) -> None:
+    found = run(
+        tmp_path,
+        [make_rows(800)],
+        saved("weak"),
+        saved("strong"),
+        thresholds={"auc": {"max_regression": 0.01}, "log_loss": {"max_regression": 10}},
+    )
+    assert not found.verdict.blessed
+    (failure,) = found.verdict.failures
+    assert failure.rule is Rule.MAX_REGRESSION and failure.metric is Metric.AUC
+    assert "worse than the live" in failure.reason and "0.01 is allowed" in failure.reason
+
+
+def test_guard_catches_one_slice_that_is_clearly_worse_in_a_model_that_is_better(
+    tmp_path: Path, saved: Callable[[str], str]
+) -> None:
+    found = run(
+        tmp_path,
+        [make_rows(3000)],
+        saved("uneven"),
+        saved("weak"),
+        slices=[["carrier"]],
+        thresholds={"auc": {"max_regression": 0.0}},
+        guards=[{"columns": ["carrier"], "max_regression": 0.05, "min_rows": 100}],
+    )
+    verdict = found.verdict
+    assert verdict.models["keras"][Metric.AUC] > verdict.models["live"][Metric.AUC]
+    assert not verdict.blessed
+    assert [check.slice for check in verdict.failures] == [{"carrier": "XX"}]
+    assert "carrier XX: auc" in verdict.failures[0].reason
+    result = tfma.load_validation_result(found.evaluation.uri)
+    assert result.metric_validations_per_slice[0].failures[0].metric_key.is_diff
+
+
+def test_small_slice_is_reported_not_judged(tmp_path: Path, saved: Callable[[str], str]) -> None:
+    found = run(
+        tmp_path,
+        [make_rows(3000)],
+        saved("uneven"),
+        saved("weak"),
+        slices=[["carrier"]],
+        guards=[{"columns": ["carrier"], "min_rows": 500}],
+    )
+    assert found.verdict.blessed
+    small = next(check for check in found.verdict.checks if check.slice == {"carrier": "XX"})
+    assert not small.judged and small.passed
+    assert small.value is not None and small.live is not None
+    assert "fewer than the 500" in small.reason
+
+
+def test_slice_of_one_class_is_reported_not_judged(
+    tmp_path: Path, saved: Callable[[str], str]
+) -> None:
+    rows = make_rows(600)
+    rows["late"][rows["carrier"] == "XX"] = 0
+    found = run(
+        tmp_path,
+        [rows],
+        saved("strong"),
+        saved("weak"),
+        slices=[["carrier"]],
+        guards=[{"columns": ["carrier"], "min_rows": 1}],
+    )
+    one_class = next(check for check in found.verdict.checks if check.slice == {"carrier": "XX"})
+    assert not one_class.judged and one_class.value is None
+    assert "auc is undefined" in one_class.reason
+    assert found.verdict.blessed
+
+
+def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[[str], str]) -> None:
+    rows = make_rows(200)
+    carrier = rows["carrier"].astype(object)
+    carrier[:50] = None
+    found = run(tmp_path, [rows | {"carrier": carrier}], saved("strong"), slices=[["carrier"]])
+    assert found.verdict.rows == 200
+    assert sum(part.rows for part in found.verdict.slices) == 150
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda rows: {n: v[:0] for n, v in rows.items()}, {}, "has no rows"),
+        (lambda rows: rows | {"late": rows["late"] * 0}, {}, "have late = 0: one class"),
+        (lambda rows: rows | {"late": rows["late"] * 2}, {}, "'late' is missing or neither 0 nor"),
+        (lambda rows: rows | {"strong": rows["strong"] + 1}, {}, "'keras' gave no probability"),
+        (lambda rows: rows, {"slices": [["airline"]]}, r"evaluate.slices names \['airline'\]"),
+        (lambda rows: rows, {"label": "delayed"}, "'delayed' is missing"),
+    ],
+)
+def test_rows_that_cannot_judge_a_model_are_refused_in_words(
+    tmp_path: Path,
+    saved: Callable[[str], str],
+    change: Callable[[Columns], Columns],
+    settings: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, [change(make_rows(50))], saved("strong"), **settings)
+
+
+def test_examples_without_an_eval_split_are_refused_in_words(
+    tmp_path: Path, saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.evaluator.executor.SPLIT", "test")
+    with pytest.raises(UserError, match="has no split 'test' to judge models by"):
+        run(tmp_path, [make_rows(5)], saved("strong"))
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="distance")])
+def takes_a_column(distance: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"probability": distance}
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+def gives_scores(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"scores": tf.zeros_like(examples, tf.float32)}
+
+
+@pytest.mark.parametrize(
+    ("signatures", "message"),
+    [
+        ({"predict": gives_scores}, "no signature 'serving_default' .it has: predict"),
+        ({"serving_default": takes_a_column}, r"takes distance \(float\); expected one string"),
+        ({"serving_default": gives_scores}, "gives scores; expected 'probability'"),
+        (None, "is no SavedModel"),
+    ],
+)
+def test_signature_that_does_not_fit_is_refused_in_words(
+    tmp_path: Path, signatures: dict[str, Any] | None, message: str
+) -> None:
+    if signatures is not None:
+        module = tf.Module()
+        module.functions = list(signatures.values())
+        tf.saved_model.save(module, str(tmp_path / "model" / "Format-Serving"), signatures)
+    with pytest.raises(UserError, match=f"the model 'keras'.*{message}"):
+        run(tmp_path, [make_rows(5)], str(tmp_path / "model"))
+
+
+def test_live_model_that_does_not_fit_is_named(tmp_path: Path, saved: Callable[[str], str]) -> None:
+    with pytest.raises(UserError, match="the live model is no SavedModel"):
+        run(tmp_path, [make_rows(5)], saved("strong"), str(tmp_path))
+
+
+def whole(**models: float | None) -> list[Slice]:
+    return [
+        Slice(
+            columns={},
+            rows=100,
+            label_mean=0.5,
+            models={name: dict.fromkeys(Metric, value) for name, value in models.items()},
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "live", "passed"),
+    [
+        ("auc", 0.79, 0.80, True),
+        ("auc", 0.77, 0.80, False),
+        ("log_loss", 0.51, 0.50, True),
+        ("log_loss", 0.53, 0.50, False),
+        ("log_loss", 0.30, 0.50, True),
+        ("calibration", 0.95, 1.05, True),
+        ("calibration", 0.90, 1.05, False),
+        ("calibration", 1.00, 1.50, True),
+        ("precision", None, 0.50, False),
+        ("precision", None, None, True),
+    ],
+)
+def test_regression_is_measured_towards_the_worse_side_of_the_metric(
+    metric: str, value: float | None, live: float | None, passed: bool
+) -> None:
+    config = EvaluateConfig(thresholds={metric: {"max_regression": 0.02}})
+    (check,) = judge(config, whole(keras=value, live=live), "keras", "live")
+    assert check.passed is passed
+
+
+def test_threshold_of_an_undefined_metric_is_not_met() -> None:
+    config = EvaluateConfig(thresholds={"precision": {"min": 0.1}})
+    (check,) = judge(config, whole(keras=None), "keras", None)
+    assert check.judged and not check.passed
+
+
+def test_component_takes_no_live_model() -> None:
+    from tfx.types import Channel
+
+    evaluator = Evaluator(
+        examples=Channel(type=standard_artifacts.Examples),
+        model=Channel(type=standard_artifacts.Model),
+        evaluate=EvaluateConfig().model_dump_json(),
+        label="late",
+        canary_rows=10,
+    )
+    assert set(evaluator.outputs) == {"evaluation", "blessing"}
+    assert "baseline_model" not in evaluator.inputs
