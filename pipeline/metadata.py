@@ -53,7 +53,7 @@ def run_outputs(
         events = store.get_events_by_execution_ids([execution.id])
         outputs = [e for e in events if e.type in _OUTPUT_EVENTS]
         artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in outputs])}
-        for event in outputs:
+        for event in sorted(outputs, key=lambda e: e.path.steps[-1].index):
             of_node = found.setdefault(node_id, {})
             of_node.setdefault(event.path.steps[0].key, []).append(artifacts[event.artifact_id])
     return found

@@ -152,7 +152,8 @@ class SmallProject:
     ) -> Execution:
         inputs: dict[str, list[int]] = {}
         outputs: dict[str, list[int]] = {}
-        for event in store.get_events_by_execution_ids([execution.id]):
+        events = store.get_events_by_execution_ids([execution.id])
+        for event in sorted(events, key=lambda e: e.path.steps[-1].index):
             is_input = event.type == metadata_store_pb2.Event.INPUT
             side = inputs if is_input else outputs
             side.setdefault(event.path.steps[0].key, []).append(event.artifact_id)
