@@ -11,6 +11,7 @@ from typing import Any
 import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
+from tfx.orchestration.portable.mlmd import event_lib
 
 from pipeline.config import PipelineConfig
 
@@ -51,11 +52,13 @@ def run_outputs(
         contexts = store.get_contexts_by_execution(execution.id)
         node_id = next(c.name for c in contexts if c.type == "node").partition(".")[2]
         events = store.get_events_by_execution_ids([execution.id])
-        outputs = [e for e in events if e.type in _OUTPUT_EVENTS]
-        artifacts = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in outputs])}
-        for event in sorted(outputs, key=lambda e: e.path.steps[-1].index):
-            of_node = found.setdefault(node_id, {})
-            of_node.setdefault(event.path.steps[0].key, []).append(artifacts[event.artifact_id])
+        outputs = event_lib.reconstruct_artifact_id_multimap(
+            [e for e in events if e.type in _OUTPUT_EVENTS]
+        )
+        found[node_id] = {
+            key: [store.get_artifacts_by_id([artifact_id])[0] for artifact_id in ids]
+            for key, ids in outputs.items()
+        }
     return found
 
 

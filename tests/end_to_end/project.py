@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
+from tfx.orchestration.portable.mlmd import event_lib
 
 from pipeline.config import PROJECT
 
@@ -38,8 +39,8 @@ class Execution:
 
     id: int
     state: str
-    inputs: dict[str, list[int]]
-    outputs: dict[str, list[int]]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
     error: str
     properties: dict[str, object]
 
@@ -150,13 +151,13 @@ class SmallProject:
     def _read(
         store: ml_metadata.MetadataStore, execution: metadata_store_pb2.Execution
     ) -> Execution:
-        inputs: dict[str, list[int]] = {}
-        outputs: dict[str, list[int]] = {}
         events = store.get_events_by_execution_ids([execution.id])
-        for event in sorted(events, key=lambda e: e.path.steps[-1].index):
-            is_input = event.type == metadata_store_pb2.Event.INPUT
-            side = inputs if is_input else outputs
-            side.setdefault(event.path.steps[0].key, []).append(event.artifact_id)
+        inputs, outputs = (
+            event_lib.reconstruct_artifact_id_multimap(
+                [e for e in events if (e.type == metadata_store_pb2.Event.INPUT) is is_input]
+            )
+            for is_input in (True, False)
+        )
         properties = {
             key: getattr(value, value.WhichOneof("value"))
             for key, value in execution.custom_properties.items()
