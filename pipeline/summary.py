@@ -15,9 +15,10 @@ from rich.table import Table
 from custom_components import gate_report
 from custom_components.canary import report as canary_report
 from custom_components.evaluator import verdict as verdicts
+from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
 from pipeline import metadata
-from pipeline.config import Metric, PipelineConfig, Severity
+from pipeline.config import PipelineConfig, Severity
 from pipeline.node import NodeResult
 
 if TYPE_CHECKING:
@@ -142,10 +143,7 @@ def _regression(check: Check) -> float:
     """How much worse than the live model's the metric is; negative if it is better."""
     if check.value is None or check.live is None:
         return 0.0
-    if check.metric is Metric.CALIBRATION:
-        return abs(check.value - 1) - abs(check.live - 1)
-    worse = check.live - check.value
-    return worse if check.metric.higher_is_better else -worse
+    return how_much_worse(check.metric, check.value, check.live)
 
 
 def _print_decision(

@@ -122,7 +122,7 @@ def _compared(
         judged, passed = True, False
         reason = f"{where}{metric} is undefined, {reference:.4f} for the live model"
     else:
-        worse = _how_much_worse(metric, value, reference)
+        worse = how_much_worse(metric, value, reference)
         judged, passed = True, worse <= bound + _DUST
         change = f"{worse:.4f} worse than" if worse > 0 else "not worse than"
         allowed = "" if worse <= 0 else f"; {bound:g} is allowed"
@@ -144,7 +144,7 @@ def _compared(
     )
 
 
-def _how_much_worse(metric: Metric, value: float, reference: float) -> float:
+def how_much_worse(metric: Metric, value: float, reference: float) -> float:
     """How much worse `value` is than `reference`, in the metric's unit; negative if better."""
     if metric is Metric.CALIBRATION:
         return abs(value - 1) - abs(reference - 1)
