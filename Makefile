@@ -6,7 +6,7 @@ export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format doctor setup lock clean
+.PHONY: help run test lint format bench doctor setup lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ format: ## Format the code and mend what can be mended by itself
 	@sh tools/setup.sh dev
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
+
+bench: ## Measure against TFX's taxi template, growth and start-up; writes benchmarks/RESULTS.md (ARGS="taxi startup")
+	@sh tools/setup.sh dev
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor

@@ -74,17 +74,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from pipeline import runs
+    from rich.text import Text
+
+    from pipeline import runs, unchanged
     from pipeline.quiet import errors_to
 
     console = Console(highlight=False)
     root = Path(config.pipeline_root)
+    whole = not (arguments.only or arguments.from_node or arguments.to_node)
     with runs.only_one(root):
+        if whole and not arguments.resume and (before := unchanged.repeated(config)):
+            console.print(f"Nothing changed since run {before.id}: its result stands.")
+            console.print("(--no-cache runs all the same)")
+            console.print(Text.from_ansi(before.summary_file.read_text()), soft_wrap=True)
+            return 0
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
-        begin = time.monotonic()
+        begin = time.time()
         console.print("Loading TensorFlow and TFX …")
         with errors_to(this_run.log_file(this_run.id, "start")):
-            from pipeline import metadata, summary
+            from pipeline import metadata, summary, timeline
             from pipeline.display import LiveDisplay, PlainDisplay
             from pipeline.launch import Launch
             from pipeline.runners.local import LocalRunner
@@ -105,12 +113,15 @@ def run(arguments: argparse.Namespace) -> int:
                 raise
         live = console.is_terminal and not arguments.plain
         jobs = arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1)
+        bars: list[timeline.Bar] = []
         with LocalRunner(store=connection.SerializeToString(), jobs=jobs) as runner:
             for part in launch.parts:
                 title = f"{config.name}, span {part.span}"
                 title += ": run" if part.run_id == this_run.id else ": backfill"
                 display = LiveDisplay(console, title) if live else PlainDisplay(console, title)
                 done = launch.execute(part, functools.partial(runner.run, display=display))
+                bars += [timeline.Bar.of(part.run_id, r, begin=begin) for r in done.results]
+                this_run.write(finished=False, nodes=[bar.facts() for bar in bars])
                 if done.failed:
                     log = this_run.log_file(done.run_id, done.failed.node_id)
                     summary.print_failure(
@@ -121,15 +132,23 @@ def run(arguments: argparse.Namespace) -> int:
                         resume=command(arguments, resume=True),
                     )
                     return 1
-        this_run.write(finished=True)
-        summary.print_summary(
-            console,
+        this_run.timeline_file.write_text(timeline.picture(bars, f"{config.name} {this_run.id}"))
+        text = summary.summary(
             config,
             connection,
-            run_id=this_run.id,
-            seconds=time.monotonic() - begin,
+            run=this_run,
+            bars=bars,
+            seconds=time.time() - begin,
             predict=[_python(), "-m", "pipeline", "predict", *config_arguments(arguments)],
+            width=console.width,
         )
+        this_run.summary_file.write_text(text)
+        this_run.write(
+            finished=True,
+            nodes=[bar.facts() for bar in bars],
+            fingerprint=unchanged.fingerprint(config) if whole else None,
+        )
+        console.print(Text.from_ansi(text), soft_wrap=True)
     return 0
 
 

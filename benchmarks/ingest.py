@@ -25,6 +25,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
+from benchmarks import report
 from custom_components.example_gen import IngestSettings, executor
 from custom_components.example_gen.columns import table_from_schema
 from pipeline.config import PROJECT, DataConfig
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    figures = {}
+    figures: dict[str, Any] = {"rows": arguments.rows}
     with tempfile.TemporaryDirectory() as folder:
         warm_up = write_flights(WARM_UP_ROWS, Path(folder) / "few")
         data = write_flights(arguments.rows, Path(folder) / "many")
@@ -96,12 +97,7 @@ def main() -> None:
                 "rows_per_second": round(arguments.rows / wall),
                 "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
-    print(f"{arguments.rows} rows of CSV\n")
-    print(f"{'':18} {'seconds':>8} {'cpu':>8} {'rows/s':>9} {'peak MB':>8}")
-    for name, figure in figures.items():
-        print("{:18} {:8} {:8} {:9} {:8}".format(name, *figure.values()))
-    ours, theirs = (figure["rows_per_second"] for figure in figures.values())
-    print(f"\nratio {ours / theirs:.1f}")
+    print(report.ingest(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -119,7 +119,7 @@ def misfits(data: Data, features: FeaturesConfig, evaluate: EvaluateConfig) -> I
             "data.split_by if it leaves too few groups"
         )
     roles = {features.label: "features.label"}
-    for role in ("numeric", "categorical", "cyclical", "keep"):
+    for role in ("numeric", "categorical", "cyclical", "bucketized", "keep"):
         roles |= dict.fromkeys(getattr(features, role), f"features.{role}")
     for columns in evaluate.slices:
         roles = dict.fromkeys(columns, "evaluate.slices") | roles
@@ -145,12 +145,14 @@ def _absent(data: Data, role: str, name: str) -> Iterator[str]:
 
 
 def _wrong_kinds(data: Data, features: FeaturesConfig, evaluate: EvaluateConfig) -> Iterator[str]:
-    for name in features.numeric:
-        if data.types.get(name) == _TEXT:
-            yield (
-                f"features.numeric: column {name!r} holds text{_examples(data, name)}; list it "
-                "in categorical, or turn it into numbers"
-            )
+    numbers = {"numeric": features.numeric, "bucketized": features.bucketized}
+    for role, names in numbers.items():
+        for name in names:
+            if data.types.get(name) == _TEXT:
+                yield (
+                    f"features.{role}: column {name!r} holds text{_examples(data, name)}; list it "
+                    "in categorical, or turn it into numbers"
+                )
     for name in features.categorical:
         if data.types.get(name) == _DECIMALS:
             yield (

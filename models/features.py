@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
@@ -41,7 +41,10 @@ def cosine(column: str) -> str:
 
 
 def index(column: str) -> str:
-    """A category's number: int64; 0 missing, 1 the most frequent one, the largest an unseen one."""
+    """A category's number: int64; 0 missing, 1 the most frequent one, the largest an unseen one.
+
+    Of a bucketized number: 0 missing, 1 the bucket of the smallest, and so on.
+    """
     return f"{column}_index"
 
 
@@ -82,15 +85,26 @@ class ModelInputs:
     numbers: tuple[str, ...]
     """float32 columns."""
     categories: tuple[str, ...]
-    """int64 columns, one for each of `FeaturesConfig.categorical`."""
+    """int64 columns, one for each categorical and each bucketized one of `FeaturesConfig`."""
+    sizes: tuple[int, ...]
+    """How many values each of `categories` may take."""
 
     @classmethod
-    def of(cls, features: FeaturesConfig, transformed: Iterable[str]) -> Self:
-        """Takes the names of all transformed columns.
+    def of(
+        cls,
+        features: FeaturesConfig,
+        transformed: Iterable[str],
+        vocabulary_size: Callable[[str], int],
+    ) -> Self:
+        """Takes the names of all transformed columns, and how long a vocabulary is by its name.
 
         What is neither label, fold nor category is a number: one more output of preprocessing_fn
         is one more input of every model.
         """
-        categories = tuple(index(column) for column in features.categorical)
+        # Beside the vocabulary a place each for missing and for unseen ones; for missing ones alone
+        # beside buckets.
+        sizes = {column: vocabulary_size(vocabulary(column)) + 2 for column in features.categorical}
+        sizes |= {column: buckets + 1 for column, buckets in features.bucketized.items()}
+        categories = tuple(map(index, sizes))
         others = {LABEL, FOLD, *categories}
-        return cls(tuple(sorted(set(transformed) - others)), categories)
+        return cls(tuple(sorted(set(transformed) - others)), categories, tuple(sizes.values()))

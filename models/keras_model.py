@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -23,7 +23,6 @@ import tensorflow_transform as tft
 from numpy.typing import NDArray
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from models import features
 from models.dataset import Rows, matrices, read
 from models.export import save
 from models.features import ModelInputs
@@ -33,7 +32,8 @@ from pipeline.config import FeaturesConfig, KerasConfig, TrainConfig
 HISTORY_FILE = "history.json"
 """In the folder of the ModelRun artifact: the metrics of each epoch."""
 
-_STEPS_PER_EXECUTION = 16
+_STEPS_PER_EXECUTION = 64
+_ROWS_AT_ONCE = 8192
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -44,13 +44,10 @@ def run_fn(fn_args: FnArgs) -> None:
     config = FeaturesConfig.model_validate_json(fn_args.custom_config["features"])
     settings = TrainConfig.model_validate_json(fn_args.custom_config["train"])
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    inputs = ModelInputs.of(config, transform.transformed_feature_spec())
-    # Beside the vocabulary, a place each for missing and for unseen ones.
-    sizes = [
-        transform.vocabulary_size_by_name(features.vocabulary(column)) + 2
-        for column in config.categorical
-    ]
-    model, history = train(read(fn_args.train_files, inputs), sizes, settings)
+    inputs = ModelInputs.of(
+        config, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
+    )
+    model, history = train(read(fn_args.train_files, inputs), inputs.sizes, settings)
 
     def probability(columns: dict[str, tf.Tensor]) -> tf.Tensor:
         return model(matrices(columns, inputs), training=False)
@@ -62,9 +59,9 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def train(
-    rows: Rows, sizes: list[int], settings: TrainConfig
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """Finds the number of epochs on held-out groups, and trains on all rows for as many.
+    """Finds the number of epochs on held-out groups, if none is given; trains on all rows.
 
     Args:
         rows: The train split.
@@ -79,40 +76,46 @@ def train(
     tf.config.experimental.enable_op_determinism()
     hyper = settings.keras
     weights = class_weights(rows.labels, settings.class_weight)
-    learn, stop = rows.hold_out(settings.validation_share)
-    steps = math.ceil(len(learn) / hyper.batch_size)
-
-    search = build_members(1, rows, sizes, hyper, weights=weights)
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
-    searched = search.fit(
-        batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
-        validation_data=batches(rows, stop, 8 * hyper.batch_size, weights=weights),
-        epochs=hyper.max_epochs,
-        callbacks=[stopping, _Progress(steps * hyper.max_epochs)],
-        shuffle=False,  # batches() does
-        verbose=0,
-    ).history
-    best = int(np.argmin(searched["val_loss"])) + 1
+    searched = None if hyper.epochs else search(rows, sizes, settings, weights=weights)
+    epochs = hyper.epochs or int(np.argmin(searched["val_loss"])) + 1
 
     everything = np.arange(len(rows))
-    steps = math.ceil(len(rows) / hyper.batch_size)
     members = build_members(hyper.members, rows, sizes, hyper, weights=weights)
     trained = members.fit(
         batches(rows, everything, hyper.batch_size, weights=weights, seed=settings.seed),
-        epochs=best,
-        callbacks=[_Progress(steps * best)],
+        epochs=epochs,
+        callbacks=[_Progress(epochs, len(rows), hyper.batch_size)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
     average = keras.ops.mean(members.output, axis=1, keepdims=True)
     model = keras.Model(members.input, average)
-    return model, {"epochs": best, "search": searched, "training": trained}
+    return model, {"epochs": epochs, "search": searched, "training": trained}
+
+
+def search(
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig, *, weights: NDArray[np.float32]
+) -> dict[str, list[float]]:
+    """The metrics of each epoch on held-out groups, up to some after the best one."""
+    hyper = settings.keras
+    learn, stop = rows.hold_out(settings.validation_share)
+    model = build_members(1, rows, sizes, hyper, weights=weights)
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
+    history: dict[str, list[float]] = model.fit(
+        batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
+        validation_data=batches(rows, stop, 8 * hyper.batch_size, weights=weights),
+        epochs=hyper.max_epochs,
+        callbacks=[stopping, _Progress(hyper.max_epochs, len(learn), hyper.batch_size)],
+        shuffle=False,  # batches() does
+        verbose=0,
+    ).history
+    return history
 
 
 def build_members(
     count: int,
     rows: Rows,
-    sizes: list[int],
+    sizes: Sequence[int],
     hyper: KerasConfig,
     *,
     weights: NDArray[np.float32],
@@ -140,7 +143,7 @@ def build_members(
 def network(
     numbers: keras.KerasTensor,
     categories: keras.KerasTensor,
-    sizes: list[int],
+    sizes: Sequence[int],
     hyper: KerasConfig,
     *,
     base_rate: float,
@@ -185,38 +188,52 @@ def batches(
     weights: NDArray[np.float32],
     seed: int | None = None,
 ) -> tf.data.Dataset:
-    """((numbers, categories), labels, weights) for Keras; with a seed, shuffled each epoch."""
+    """((numbers, categories), labels, weights) for Keras; with a seed, shuffled each epoch.
+
+    Many batches at a time come from Python, and are cut where Python is not in the way.
+    """
     rng = None if seed is None else np.random.default_rng(seed)
 
     def generate() -> Iterator[tuple[Any, ...]]:
-        for batch in rows.batches(size, among=among, rng=rng):
-            weight = weights[batch.labels.astype(int)]
-            yield (batch.numbers, batch.categories), batch.labels[:, None], weight
+        for some in rows.batches(max(size, _ROWS_AT_ONCE // size * size), among=among, rng=rng):
+            whole = len(some) // size * size
+            for part in (slice(whole), slice(whole, None)):
+                if len(some.labels[part]):
+                    yield _stacked(some.take(part), min(size, len(some.labels[part])), weights)
 
     signature = (
         (
-            tf.TensorSpec([None, rows.numbers.shape[1]], tf.float32),
-            tf.TensorSpec([None, rows.categories.shape[1]], tf.int32),
+            tf.TensorSpec([None, None, rows.numbers.shape[1]], tf.float32),
+            tf.TensorSpec([None, None, rows.categories.shape[1]], tf.int32),
         ),
-        tf.TensorSpec([None, 1], tf.float32),
-        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([None, None, 1], tf.float32),
+        tf.TensorSpec([None, None], tf.float32),
     )
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(1)
     cardinality = tf.data.experimental.assert_cardinality(math.ceil(len(among) / size))
-    return dataset.apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
+    return dataset.unbatch().apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
+
+
+def _stacked(rows: Rows, size: int, weights: NDArray[np.float32]) -> tuple[Any, ...]:
+    """The arrays of `batches`, [batches, batch, …]."""
+    arrays = rows.numbers, rows.categories, rows.labels[:, None], weights[rows.labels.astype(int)]
+    numbers, categories, labels, weight = (
+        array.reshape(-1, size, *array.shape[1:]) for array in arrays
+    )
+    return (numbers, categories), labels, weight
 
 
 class _Progress(keras.callbacks.Callback):
     """Tells the runner how many steps are done."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, epochs: int, rows: int, batch_size: int) -> None:
         super().__init__()
-        self._total = total
-        self._done = 0
+        self._steps = math.ceil(rows / batch_size)
+        self._epochs = epochs
+        self._before = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._before = self._done
+        self._before = epoch * self._steps
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._done = self._before + batch + 1
-        progress.report(self._done, self._total, "steps")
+        progress.report(self._before + batch + 1, self._epochs * self._steps, "steps")

@@ -38,6 +38,8 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     outputs = scale({column: inputs[column] for column in config.numeric})
     for column in config.categorical:
         outputs[features.index(column)] = index(inputs[column], features.vocabulary(column))
+    for column, buckets in config.bucketized.items():
+        outputs[features.index(column)] = bucket(numbers(inputs[column]), buckets)
     for column, period in config.cyclical.items():
         sine, cosine = circle(numbers(inputs[column]), period)
         outputs[features.sine(column)], outputs[features.cosine(column)] = sine, cosine
@@ -78,6 +80,14 @@ def index(column: Column, vocabulary: str) -> tf.Tensor:
     values = strings(column)
     place = tft.compute_and_apply_vocabulary(values, num_oov_buckets=1, vocab_filename=vocabulary)
     return tf.where(values == "", tf.zeros_like(place), place + 1)
+
+
+def bucket(values: tf.Tensor, buckets: int) -> tf.Tensor:
+    """A number's bucket, from 1 on, of which each holds as many rows as the next; 0 if missing."""
+    absent = tf.math.is_nan(values)
+    boundaries = tft.quantiles(tf.boolean_mask(values, ~absent), buckets, epsilon=0.01)
+    place = tft.apply_buckets(zero_if_missing(values), boundaries)
+    return tf.where(absent, tf.zeros_like(place), place + 1)
 
 
 def fold(group: list[Column]) -> tf.Tensor:

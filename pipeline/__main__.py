@@ -21,6 +21,22 @@ def _predict(arguments: argparse.Namespace) -> None:
         predict_file(config, arguments.file, output=arguments.output, version=arguments.version)
 
 
+def _lineage(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from pipeline import lineage
+    from pipeline.config_file import DEFAULT, load
+
+    given = arguments.artifact
+    if given is not None and not given.isdecimal():
+        raise UserError(f"ARTIFACT_ID: {given!r} is not an artifact's number, as in 23")
+    store = lineage.open(load(arguments.config or DEFAULT, arguments.set))
+    artifact = store.live_model() if given is None else store.artifact(int(given))
+    # A terminal's lines are broken inside the tree; a file's or a pipe's are left whole.
+    width = None if sys.stdout.isatty() else 1000
+    Console(highlight=False, width=width).print(lineage.tree(artifact))
+
+
 def _check(arguments: argparse.Namespace) -> None:
     from pipeline.config_file import DEFAULT, load
 
@@ -59,6 +75,20 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", help="a version in the serving folder (default: the newest)")
     command.set_defaults(run=_predict)
+
+    command = commands.add_parser(
+        "lineage",
+        parents=[configured],
+        help="show where a model comes from",
+        description="Show what an artifact was made from, and by which nodes and runs.",
+    )
+    command.add_argument(
+        "artifact",
+        nargs="?",
+        metavar="ARTIFACT_ID",
+        help="its number in the store (default: the live model)",
+    )
+    command.set_defaults(run=_lineage)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"

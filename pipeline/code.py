@@ -5,12 +5,24 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.config import PROJECT
 
+_PACKAGES = ("custom_components", "models", "pipeline")
+_LIBRARIES = (
+    "apache-beam",
+    "keras",
+    "pyarrow",
+    "tensorflow",
+    "tensorflow-data-validation",
+    "tensorflow-model-analysis",
+    "tensorflow-transform",
+    "tfx",
+)
 _MODULE_NAME = re.compile(r"\b(?:pipeline|models|custom_components)(?:\.\w+)+")
 
 
@@ -32,6 +44,17 @@ def digest(mentions: Iterable[str]) -> str:
     for file in sorted(modules):
         sha.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes())
     return sha.hexdigest()
+
+
+def project_files() -> list[Path]:
+    """The source files of all of the project's packages."""
+    return sorted(file for name in _PACKAGES for file in (PROJECT / name).rglob("*.py"))
+
+
+@functools.cache
+def library_versions() -> str:
+    """The libraries that decide what a node makes, with their versions."""
+    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in _LIBRARIES)
 
 
 def _closure(name: str) -> set[Path]:

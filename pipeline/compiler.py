@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.local import runner_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.code import digest
+from pipeline.code import digest, library_versions
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import SPAN_PARAMETER, create_pipeline
 
 CODE_DIGEST = "code_digest"
-_LIBRARIES = (
-    "apache-beam",
-    "keras",
-    "pyarrow",
-    "tensorflow",
-    "tensorflow-data-validation",
-    "tensorflow-model-analysis",
-    "tensorflow-transform",
-    "tfx",
-)
 
 
 def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
@@ -40,7 +27,7 @@ def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
         node_id = node.node_info.id
         if node_id not in deployment.executor_specs:
             continue  # Resolvers have no executor and are never cached.
-        names = [_library_versions(), str(deployment.executor_specs[node_id])]
+        names = [library_versions(), str(deployment.executor_specs[node_id])]
         if node_id in deployment.custom_driver_specs:
             names.append(str(deployment.custom_driver_specs[node_id]))
         parameters = node.parameters.parameters
@@ -56,8 +43,3 @@ def span_parameter(span: int) -> dict[str, str]:
     """
     value = f'{{"static_range": {{"start_span_number": "{span}", "end_span_number": "{span}"}}}}'
     return {SPAN_PARAMETER: value}
-
-
-@functools.cache
-def _library_versions() -> str:
-    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in _LIBRARIES)

@@ -111,6 +111,8 @@ class DataConfig(Section):
     """fail: the first row that does not fit stops the run; drop: it is counted and kept aside."""
     max_bad_fraction: Share = 0.01
     """With on_bad_row = "drop": above this share of a span's rows the run stops all the same."""
+    memory_budget: Annotated[float, Field(gt=0)] = 1.0
+    """GiB of rows that a node may hold in memory; what is more stays on disk while it is used."""
     csv: CsvOptions = CsvOptions()
     """How CSV files are written."""
 
@@ -133,13 +135,16 @@ class FeaturesConfig(Section):
     """Strings or integers of few values: a vocabulary each, with a place for unseen ones."""
     cyclical: dict[Column, Annotated[float, Field(gt=0)]] = {}
     """Numbers that wrap around, with their period, as in hour = 24: sine and cosine of each."""
+    bucketized: dict[Column, Annotated[int, Field(ge=2)]] = {}
+    """Numbers of which the rank matters, with a number of buckets: each bucket holds as many rows
+    as the next and is a category, as in latitude = 10."""
     keep: tuple[Column, ...] = ()
     """Ingested and checked, for splits and slices, but not predicted from."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The raw columns that a model needs for a prediction, in the order of the config."""
-        return (*self.numeric, *self.categorical, *self.cyclical)
+        return (*self.numeric, *self.categorical, *self.cyclical, *self.bucketized)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,7 +164,9 @@ class FeaturesConfig(Section):
                 raise ValueError(f"column {column!r} is named twice; give it one role")
             seen.add(column)
         if not self.inputs:
-            raise ValueError("no features: name columns in numeric, categorical or cyclical")
+            raise ValueError(
+                "no features: name columns in numeric, categorical, cyclical or bucketized"
+            )
         return self
 
 
@@ -197,10 +204,12 @@ class KerasConfig(Section):
     """Decoupled weight decay of AdamW."""
     batch_size: Annotated[int, Field(ge=1)] = 512
     """Rows per training step."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training rows; by default as many as were best for rows held out."""
     max_epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes over the training rows, at most."""
+    """Passes in search of the best number, at most."""
     patience: Annotated[int, Field(ge=1)] = 3
-    """Epochs without a better validation loss before training stops."""
+    """Epochs without a better validation loss before the search stops."""
 
 
 class TrainConfig(Section):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import enum
+import os
+import resource
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
     from tfx.proto.orchestration import pipeline_pb2
+
+
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class State(enum.StrEnum):
@@ -43,6 +48,10 @@ class NodeResult:
       error: on failure, one or more sentences for a person; empty otherwise.
       defect: whether the failure is a defect (its traceback was printed), not a user's mistake.
       executed: whether an executor ran in this process.
+      started: when it started, in seconds since the epoch.
+      cpu_seconds: processor time of the process and of the programs that it started.
+      peak_bytes: the most memory that the process held at once; what it shares with the process
+        that it was forked from counts as well.
     """
 
     node_id: str
@@ -51,6 +60,9 @@ class NodeResult:
     error: str = ""
     defect: bool = False
     executed: bool = False
+    started: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 def run_node(
@@ -69,7 +81,7 @@ def run_node(
 
     from pipeline import metadata
 
-    start, start_ms = time.monotonic(), time.time() * 1000
+    start, started, cpu_before = time.monotonic(), time.time(), _cpu_seconds()
     node = find(ir, node_id)
     deployment = runner_utils.extract_local_deployment_config(ir)
     error: Exception | None = None
@@ -92,16 +104,47 @@ def run_node(
         error, state = raised, State.FAILED
         if not isinstance(raised, UserError):
             traceback.print_exc()
-    seconds = time.monotonic() - start
+    message, executed = "", True
     if state is State.FAILED:
         message = _sentence(error, node)
         _record_error(connection, node, message)
-        defect = not isinstance(error, UserError)
-        return NodeResult(node_id, state, seconds, error=message, defect=defect, executed=True)
-    if execution.last_update_time_since_epoch < start_ms:
-        state = State.RESUMED
-    executed = state is State.COMPLETE and node_id in deployment.executor_specs
-    return NodeResult(node_id, state, seconds, executed=executed)
+    else:
+        if execution.last_update_time_since_epoch < started * 1000:
+            state = State.RESUMED
+        executed = state is State.COMPLETE and node_id in deployment.executor_specs
+    return NodeResult(
+        node_id,
+        state,
+        time.monotonic() - start,
+        error=message,
+        defect=state is State.FAILED and not isinstance(error, UserError),
+        executed=executed,
+        started=started,
+        cpu_seconds=_cpu_seconds() - cpu_before,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
+    )
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def preparation(ir: pipeline_pb2.Pipeline, node_id: str) -> Callable[[], None] | None:
+    """What the node's executor can do before its turn, if it has a static method `prepare`."""
+    from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
+    from tfx.utils import import_utils
+
+    deployment = pipeline_pb2.IntermediateDeploymentConfig()
+    ir.deployment_config.Unpack(deployment)
+    spec = executable_spec_pb2.PythonClassExecutableSpec()
+    if node_id not in deployment.executor_specs or not deployment.executor_specs[node_id].Unpack(
+        spec
+    ):
+        return None
+    prepare: Callable[[], None] | None = getattr(
+        import_utils.import_class_by_path(spec.class_path), "prepare", None
+    )
+    return prepare
 
 
 def warm_up() -> None:

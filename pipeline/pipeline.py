@@ -5,9 +5,7 @@ from __future__ import annotations
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
@@ -24,6 +22,8 @@ from custom_components.example_gen.settings import IngestSettings
 from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
+from custom_components.statistics_gen import StatisticsGen
+from custom_components.transform import Transform
 from pipeline.config import PipelineConfig, absolute
 
 SPAN_PARAMETER = "span"

@@ -32,6 +32,16 @@ class Run:
         fresh.write_text(json.dumps({"finished": finished, **facts}, indent=2, default=str))
         fresh.replace(self.folder / "run.json")
 
+    @property
+    def summary_file(self) -> Path:
+        """What it came to, as it was shown."""
+        return self.folder / "summary.txt"
+
+    @property
+    def timeline_file(self) -> Path:
+        """The picture of who ran when."""
+        return self.folder / "timeline.svg"
+
     def discard(self) -> None:
         """Removes a run of which nothing has run."""
         shutil.rmtree(self.folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from custom_components.canary import report as canary_report
 from custom_components.evaluator import verdict as verdicts
 from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
-from pipeline import metadata
+from pipeline import metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
 from pipeline.node import NodeResult
 
@@ -44,20 +46,26 @@ def print_failure(
         )
 
 
-def print_summary(
-    console: Console,
+def summary(
     config: PipelineConfig,
     connection: metadata_store_pb2.ConnectionConfig,
     *,
-    run_id: str,
+    run: runs.Run,
+    bars: Sequence[timeline.Bar],
     seconds: float,
     predict: Sequence[str],
-) -> None:
-    """What the run `run_id` measured and decided, as its artifacts in the store say.
+    width: int,
+) -> str:
+    """What a run measured and decided, as its artifacts in the store say, in ANSI's colours.
 
-    `predict` are the words of the command that asks the live model, but for the rows.
+    `bars` are the nodes that it ran, `predict` the words of the command that asks the live model,
+    but for the rows.
     """
-    outputs = metadata.run_outputs(connection, run_id)
+    outputs = metadata.run_outputs(connection, run.id)
+    text = StringIO()
+    console = Console(
+        file=text, force_terminal=True, color_system="standard", width=width, highlight=False
+    )
     console.print()
     if "DataGate" in outputs:
         _print_gate(console, Path(outputs["DataGate"]["report"][0].uri))
@@ -68,9 +76,13 @@ def print_summary(
         _print_slices(console, verdict)
         _print_decision(console, verdict, outputs)
         _print_how_to_ask(console, config, folder, predict)
-    console.print(
-        f"[dim]Run {run_id}, {seconds:.0f} s, in {config.pipeline_root}[/]", soft_wrap=True
-    )
+    cores = os.cpu_count() or 1
+    share = timeline.busy(bars, cores)
+    console.print(f"\n[bold]Time[/]  {seconds:.0f} s; {cores} cores busy to {share:.0%}")
+    console.print(timeline.table(bars))
+    console.print(f"[dim]As a picture: {run.timeline_file}[/]", soft_wrap=True)
+    console.print(f"[dim]Run {run.id}, in {config.pipeline_root}[/]", soft_wrap=True)
+    return text.getvalue()
 
 
 def _print_gate(console: Console, folder: Path) -> None:

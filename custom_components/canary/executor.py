@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -28,9 +29,20 @@ PROBE = "custom_components.canary.probe"
 PROBE_SECONDS = 300.0
 """A model that takes longer to load and to answer is not blessed."""
 
+_waiting_probe: subprocess.Popen[str] | None = None
+
 
 class Executor(BaseExecutor):
     """Blesses a model that answers, loaded as a server loads it, as the evaluator saw it answer."""
+
+    @staticmethod
+    def prepare() -> None:
+        """Starts the probe, which imports TensorFlow meanwhile; whoever runs the node may call it.
+
+        It ends with this process if the node is not run.
+        """
+        global _waiting_probe
+        _waiting_probe = start_probe()
 
     def Do(
         self,
@@ -60,32 +72,41 @@ class Executor(BaseExecutor):
         _record(report, blessing)
 
 
+def start_probe() -> subprocess.Popen[str]:
+    """A Python process that has loaded nothing before and waits for the model to try.
+
+    Not a fork of this one, in which TensorFlow and the training code may be loaded already.
+    """
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-m", PROBE],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run_probe(
     model_folder: Path, rows_file: Path, *, timeout: float = PROBE_SECONDS
 ) -> ProbeResult:
-    """What the probe says of a model, from a Python process that has loaded nothing before.
-
-    Not a fork of this one, in which TensorFlow and the training code may be loaded already.
+    """What the probe says of a model.
 
     Raises:
       RuntimeError: the probe failed by a fault of its own, not of the model; its traceback is in
         the log.
     """
-    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    global _waiting_probe
+    probe, _waiting_probe = _waiting_probe or start_probe(), None
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "result.json"
-        command = [sys.executable, "-m", PROBE]
-        command += [f"--model={model_folder}", f"--rows={rows_file}", f"--output={output}"]
+        order = {"model": str(model_folder), "rows": str(rows_file), "output": str(output)}
         try:
-            code = subprocess.run(
-                command,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-                stdin=subprocess.DEVNULL,
-                timeout=timeout,
-                check=False,
-            ).returncode
+            probe.communicate(json.dumps(order), timeout)
         except subprocess.TimeoutExpired:
+            probe.kill()
+            probe.wait()
             return ProbeResult(error=f"the model did not load and answer within {timeout:g} s")
+        code = probe.returncode
         if code < 0:
             killed_by = signal.Signals(-code).name
             return ProbeResult(error=f"the process that loaded the model was killed by {killed_by}")

@@ -1,15 +1,18 @@
 """Loads a SavedModel in a process of its own, sends it rows, and measures how it answers.
 
-    python -m custom_components.canary.probe --model FOLDER --rows canary.parquet --output FILE
+    echo '{"model": FOLDER, "rows": "canary.parquet", "output": FILE}' |
+    python -m custom_components.canary.probe
 
+It may be started before there is a model: it imports TensorFlow and waits for the line.
 Nothing but TensorFlow loads the model, as in a server: what only works where this project's code,
 TFX or the training process is at hand fails here and not in production.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import math
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -144,14 +147,11 @@ def _attempt(complaint: str, action: Callable[[], _T]) -> _T:
 
 
 def main() -> None:
-    """Probes the model that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the SavedModel")
-    parser.add_argument("--rows", type=Path, required=True, help="Parquet file, column `example`")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    arguments = parser.parse_args()
-    rows = pq.read_table(arguments.rows, columns=["example"]).column("example").to_pylist()
-    arguments.output.write_text(probe(arguments.model, rows).model_dump_json())
+    """Probes the model that standard input names; nothing is done if it ends without a line."""
+    if order := sys.stdin.read():
+        names = json.loads(order)
+        rows = pq.read_table(names["rows"], columns=["example"]).column("example").to_pylist()
+        Path(names["output"]).write_text(probe(Path(names["model"]), rows).model_dump_json())
 
 
 if __name__ == "__main__":

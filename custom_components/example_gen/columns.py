@@ -79,6 +79,7 @@ def table_from_schema(schema: schema_pb2.Schema, *, names: Iterable[str], label:
 
 def table_from_features(features: FeaturesConfig) -> Table:
     """The table for data without a schema: numbers are floats, categories and the rest strings."""
-    columns = dict.fromkeys((*features.numeric, *features.cyclical), ColumnType.FLOAT)
+    numbers = (*features.numeric, *features.cyclical, *features.bucketized)
+    columns = dict.fromkeys(numbers, ColumnType.FLOAT)
     columns |= dict.fromkeys((*features.categorical, *features.keep), ColumnType.STRING)
     return Table(columns=columns | {features.label: ColumnType.INT}, label=features.label)

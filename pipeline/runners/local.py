@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline import progress
 from pipeline.display import Display
-from pipeline.node import NodeResult, State, run_node, warm_up
+from pipeline.node import NodeResult, State, preparation, run_node, warm_up
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -32,11 +32,12 @@ _GRACE_SECONDS = 5.0
 
 @dataclass
 class _Task:
-    """A node to run, as it is sent to a worker."""
+    """A node to run, as it is sent to a worker; or only to prepare, before its turn."""
 
     ir: bytes
     node_id: str
     log_file: Path
+    prepare_only: bool = False
 
     @property
     def progress_file(self) -> Path:
@@ -70,7 +71,13 @@ class _Worker:
             message += "; the machine may be short of memory: try --jobs 1"
         seconds = time.monotonic() - self.started
         return NodeResult(
-            self.task.node_id, State.FAILED, seconds, message, defect=True, executed=True
+            self.task.node_id,
+            State.FAILED,
+            seconds,
+            message,
+            defect=True,
+            executed=True,
+            started=time.time() - seconds,
         )
 
 
@@ -90,6 +97,7 @@ class LocalRunner:
         self._store = store
         self._jobs = jobs
         self._idle: list[_Worker] = []
+        self._prepared: dict[str, _Worker] = {}
         self._context: ForkContext | SpawnContext = (
             multiprocessing.get_context("fork")
             if sys.platform == "linux"
@@ -109,8 +117,9 @@ class LocalRunner:
         trace: TracebackType | None,
     ) -> None:
         """Ends the children that wait for work."""
-        _stop(self._idle)
+        _stop([*self._idle, *self._prepared.values()])
         self._idle.clear()
+        self._prepared.clear()
 
     def run(
         self, ir: pipeline_pb2.Pipeline, log_file: Callable[[str], Path], *, display: Display
@@ -126,6 +135,9 @@ class LocalRunner:
         results: list[NodeResult] = []
         display.begin(list(waiting))
         try:
+            if self._jobs > 1:
+                for node_id in waiting:
+                    self._prepare(ir, _Task(definition, node_id, log_file(node_id), True))
             while waiting or working:
                 failed = any(result.state is State.FAILED for result in results)
                 ready = [] if failed else [n for n, needs in waiting.items() if not needs]
@@ -144,8 +156,15 @@ class LocalRunner:
             display.end()
         return results
 
+    def _prepare(self, ir: pipeline_pb2.Pipeline, task: _Task) -> None:
+        """Has a child of its own do what the node's executor can do before its turn, if it can."""
+        if task.node_id not in self._prepared and preparation(ir, task.node_id):
+            self._prepared[task.node_id] = self._start(task)
+
     def _start(self, task: _Task) -> _Worker:
-        if self._idle:
+        if task.node_id in self._prepared:
+            worker = self._prepared.pop(task.node_id)
+        elif self._idle:
             worker = self._idle.pop()
         else:
             ours, theirs = self._context.Pipe()
@@ -205,9 +224,15 @@ def _work(connection: Connection, store: bytes) -> None:
         with task.log_file.open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        ir = pipeline_pb2.Pipeline.FromString(task.ir)
+        if task.prepare_only:
+            prepare = preparation(ir, task.node_id)
+            assert prepare is not None
+            prepare()
+            continue
         progress.write_to(task.progress_file)
         result = run_node(
-            pipeline_pb2.Pipeline.FromString(task.ir),
+            ir,
             task.node_id,
             connection=metadata_store_pb2.ConnectionConfig.FromString(store),
         )

@@ -13,7 +13,7 @@ from models.dataset import Rows
 from models.features import ModelInputs
 from pipeline.errors import UserError
 
-INPUTS = ModelInputs(("x", "y"), ("c",))
+INPUTS = ModelInputs(("x", "y"), ("c",), (5,))
 
 
 def write(file: Path, numbers: range) -> str:
@@ -60,8 +60,8 @@ def test_what_was_read_is_mapped_from_disk_and_not_held_in_memory(tmp_path):
 
 def test_a_model_may_have_no_numbers_or_no_categories(tmp_path):
     file = write(tmp_path / "a.gz", range(9))
-    assert dataset.read([file], ModelInputs((), ("c",))).numbers.shape == (9, 0)
-    assert dataset.read([file], ModelInputs(("x",), ())).categories.shape == (9, 0)
+    assert dataset.read([file], ModelInputs((), ("c",), (5,))).numbers.shape == (9, 0)
+    assert dataset.read([file], ModelInputs(("x",), (), ())).categories.shape == (9, 0)
 
 
 def test_no_rows_are_refused_in_words(tmp_path):

@@ -16,14 +16,25 @@ FEATURES = FeaturesConfig(label="late", numeric=("wind",), categorical=("carrier
 
 def test_an_output_that_someone_adds_to_preprocessing_is_an_input_of_the_models():
     transformed = ["label", "fold", "carrier_index", "dest_index", "wind_scaled", "wind_squared"]
-    inputs = ModelInputs.of(FEATURES, transformed)
+    inputs = ModelInputs.of(FEATURES, transformed, {"carrier": 16, "dest": 96}.get)
     assert inputs.numbers == ("wind_scaled", "wind_squared")
 
 
 def test_categories_keep_the_order_of_the_configuration_and_numbers_do_not_depend_on_any():
     names = ["dest_index", "b", "carrier_index", "a"]
-    assert ModelInputs.of(FEATURES, names).categories == ("carrier_index", "dest_index")
-    assert ModelInputs.of(FEATURES, names) == ModelInputs.of(FEATURES, reversed(names))
+    sizes = {"carrier": 16, "dest": 96}.get
+    inputs = ModelInputs.of(FEATURES, names, sizes)
+    assert inputs.categories == ("carrier_index", "dest_index")
+    assert inputs == ModelInputs.of(FEATURES, reversed(names), sizes)
+
+
+def test_a_category_has_a_place_for_missing_ones_and_a_vocabulary_one_for_unseen_ones():
+    config = FeaturesConfig(label="late", categorical=("carrier",), bucketized={"latitude": 10})
+    inputs = ModelInputs.of(config, [], {"carrier": 16}.get)
+    assert dict(zip(inputs.categories, inputs.sizes, strict=True)) == {
+        "carrier_index": 18,
+        "latitude_index": 11,
+    }
 
 
 def test_columns_of_any_name_have_vocabularies_of_their_own():

@@ -1,0 +1,1 @@
+"""What this project costs, measured: each module here is a program that prints one table."""

@@ -1,0 +1,77 @@
+"""Leaves out what TFX's packages import for components that a process never runs.
+
+`tfx.components` imports every component of TFX, and with one of them TensorFlow Model Analysis and
+its many metrics: two seconds, for whoever imports `tfx.components.trainer.component` alone. Here
+such a module is there at once, and its own code runs when something of it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+MODULES: dict[str, str | None] = {
+    "keras.wrappers": None,
+    "keras._tf_keras.keras.wrappers": None,
+    "tfx.components": None,
+    "tensorflow_model_analysis": None,
+    "tensorflow_model_analysis.metrics": None,
+    "tensorflow_model_analysis.evaluators": None,
+    "tensorflow_model_analysis.extractors": None,
+    "tensorflow_model_analysis.utils": None,
+    "tensorflow_model_analysis.sdk": "tensorflow_model_analysis.proto.config_pb2",
+}
+"""What is deferred; with another module whose names it has, to be had without running it."""
+
+
+class _Deferred(ModuleType):
+    """A module whose code runs when an attribute is asked for that is not there yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__all__":  # Python's own questions
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        submodule = f"{self.__name__}.{name}"
+        if hasattr(self, "__path__") and PathFinder.find_spec(submodule, self.__path__):
+            return importlib.import_module(submodule)
+        loader: _Loader = self.__dict__["__loader__"]
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        loader.real.exec_module(self)
+        return getattr(self, name)
+
+
+class _Loader(Loader):
+    def __init__(self, real: Loader) -> None:
+        self.real = real
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = _Deferred(spec.name)
+        if source := MODULES[spec.name]:
+            names = vars(importlib.import_module(source))
+            vars(module).update({k: v for k, v in names.items() if not k.startswith("_")})
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Not yet."""
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in MODULES:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+def install() -> None:
+    """Defers the modules that are not imported yet; a second time there is nothing to do."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,57 @@
+"""Figures as the benchmarks give them, made up."""
+
+from typing import Any
+
+
+def cost(wall: float, cpu: float, peak_mb: int) -> dict[str, float]:
+    return {"wall": wall, "cpu": cpu, "peak_mb": peak_mb}
+
+
+def ingest(rows_per_second: int = 40_000) -> dict[str, Any]:
+    ours = {"seconds": 3.0, "cpu_seconds": 3.0, "rows_per_second": rows_per_second, "peak_mb": 600}
+    theirs = {"seconds": 30.0, "cpu_seconds": 31.0, "rows_per_second": 4000, "peak_mb": 700}
+    return {"rows": 120_000, "TabularExampleGen": ours, "CsvExampleGen": theirs}
+
+
+def taxi() -> dict[str, Any]:
+    both = {"template": cost(60.0, 58.0, 1240), "ours": cost(30.0, 40.5, 1000)}
+    cached = {"template": cost(12.0, 11.0, 700), "ours": cost(6.0, 5.5, 500)}
+    return {
+        "rows": 15_002,
+        "runs": 2,
+        "cores": 2,
+        "scenarios": {"first": both, "second": both, "unchanged": cached, "edit": both},
+        "components": {
+            "template": {"CsvExampleGen": 5.0, "Trainer": 13.7, "rest": 13.1},
+            "ours": {"ExampleGen": 0.3, "Trainer.keras": 6.6, "DataGate": 0.1, "rest": 5.0},
+        },
+        "pushed": {"template": 1, "ours": 1},
+        "accuracy": {"template": 0.7743, "ours": 0.7797},
+        "steps": {"template": 1000, "ours": 1004},
+        "template_steps_per_second": 250,
+        "utilisation": 0.75,
+    }
+
+
+def growth() -> dict[str, Any]:
+    nodes = {"ExampleGen": {"seconds": 0.5, "peak_mb": 300}, "Trainer.keras": {"seconds": 9.0}}
+    return {
+        "settings": [],
+        "sizes": {
+            "15000": {**cost(30.0, 40.0, 1000), "nodes": nodes},
+            "150000": {**cost(60.0, 90.0, 1100), "nodes": nodes},
+            "1500000": {**cost(300.0, 500.0, 1500), "nodes": nodes},
+            "5000000": {"error": "ExampleGen failed", "nodes": {}},
+        },
+    }
+
+
+def startup() -> dict[str, Any]:
+    return {
+        "rounds": 5,
+        "commands": {
+            "local_runner.py --help": cost(0.1, 0.1, 20),
+            "python -m pipeline lineage": {"error": "invalid choice: 'lineage'"},
+            "tfx --help": cost(5.0, 5.0, 500),
+        },
+    }
