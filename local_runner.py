@@ -73,10 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config or DEFAULT, overrides)
 
     from rich.console import Console
-
     from rich.text import Text
 
     from pipeline import runs, unchanged
+    from pipeline.lazy import imports
     from pipeline.quiet import errors_to
 
     console = Console(highlight=False)
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
         begin = time.time()
         console.print("Loading TensorFlow and TFX …")
-        with errors_to(this_run.log_file(this_run.id, "start")):
+        with imports(), errors_to(this_run.log_file(this_run.id, "start")):
             from pipeline import metadata, summary, timeline
             from pipeline.display import LiveDisplay, PlainDisplay
             from pipeline.launch import Launch

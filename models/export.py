@@ -46,51 +46,33 @@ def save(
         config: Says which raw columns a model takes.
     """
     specs = transform.raw_feature_spec()
-    served = _Served(
-        model,
-        probability,
-        preprocess=SavedModelLoader(transform.transform_savedmodel_dir),
-        specs={column: specs[column] for column in config.inputs},
-    )
-    signatures = {
-        EXAMPLES_SIGNATURE: served.of_examples.get_concrete_function(),
-        RAW_SIGNATURE: served.of_columns.get_concrete_function(
-            **{tensor(name): _raw_tensor(spec) for name, spec in served.specs.items()}
-        ),
-    }
-    tf.saved_model.save(served, folder, signatures)
+    specs = {column: specs[column] for column in config.inputs}
+    # TFT's own layer does what the loader does, and more that takes seconds to save.
+    preprocess = SavedModelLoader(transform.transform_savedmodel_dir)
+    served = tf.Module()
+    served.model, served.preprocess = model, preprocess._imported
 
+    def predict(columns: dict[str, Any]) -> Tensors:
+        return {PROBABILITY: probability(preprocess.apply_transform_model(columns))}
 
-class _Served(tf.Module):
-    def __init__(
-        self,
-        model: tf.Module,
-        probability: Callable[[Tensors], tf.Tensor],
-        *,
-        preprocess: SavedModelLoader,
-        specs: dict[str, _Spec],
-    ) -> None:
-        super().__init__()
-        self.model = model
-        # Saved along. TFT's own layer does the same, and more that takes seconds to save.
-        self.preprocess = preprocess._imported
-        self._preprocess = preprocess.apply_transform_model
-        self.specs = specs
-        self._probability = probability
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, EXAMPLES)], autograph=False)
-    def of_examples(self, examples: tf.Tensor) -> Tensors:
-        specs = {name: _tolerant(spec) for name, spec in self.specs.items()}
-        return self._of_parsed(tf.io.parse_example(examples, specs))
+    # No attributes of what is saved, or they would be traced once more.
+    @tf.function(autograph=False)
+    def of_examples(examples: tf.Tensor) -> Tensors:
+        tolerant = {name: _tolerant(spec) for name, spec in specs.items()}
+        return predict(tf.io.parse_example(examples, tolerant))
 
     @tf.function(autograph=False)
-    def of_columns(self, **columns: tf.Tensor) -> Tensors:
-        return self._of_parsed(
-            {name: _as_parsed(columns[tensor(name)], spec) for name, spec in self.specs.items()}
-        )
+    def of_columns(**columns: tf.Tensor) -> Tensors:
+        return predict({name: _as_parsed(columns[tensor(name)], s) for name, s in specs.items()})
 
-    def _of_parsed(self, columns: dict[str, Any]) -> Tensors:
-        return {PROBABILITY: self._probability(self._preprocess(columns))}
+    raw = {tensor(name): _raw_tensor(spec) for name, spec in specs.items()}
+    signatures = {
+        EXAMPLES_SIGNATURE: of_examples.get_concrete_function(
+            tf.TensorSpec([None], tf.string, EXAMPLES)
+        ),
+        RAW_SIGNATURE: of_columns.get_concrete_function(**raw),
+    }
+    tf.saved_model.save(served, folder, signatures)
 
 
 def _raw_tensor(spec: _Spec) -> tf.TensorSpec:

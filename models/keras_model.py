@@ -137,6 +137,8 @@ def build_members(
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,
     )
+    # Built here, its variables need no second tracing of the training step.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

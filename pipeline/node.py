@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from pipeline.lazy import imports
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import metadata_store
@@ -265,6 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="runtime parameter"
     )
     arguments = parser.parse_args(argv)
+    with imports():
+        warm_up()
     from tfx.orchestration import metadata
     from tfx.proto.orchestration import pipeline_pb2
 

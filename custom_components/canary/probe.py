@@ -21,14 +21,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
-import tensorflow as tf
+
+from pipeline.lazy import imports
+
+with imports():
+    import tensorflow as tf
 
 from custom_components.canary.report import SIGNATURES, Answers, Latency, ProbeResult
 from models.features import column
 
 _WARM_UP_CALLS = 20
 _ONE_ROW_CALLS = 200
-_BATCH_SECONDS = 0.5
+_BATCH_SECONDS = 0.2
 _CAUSE_LENGTH = 500
 
 _Inputs = Mapping[str, tf.Tensor]

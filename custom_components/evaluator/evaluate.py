@@ -1,9 +1,10 @@
-"""The Beam pipeline of an evaluation: one pass over the eval split, for all models and slices."""
+"""An evaluation: one pass over the eval split, for all models and slices, by Beam or without."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -30,6 +31,7 @@ UNUSABLE_PREDICTIONS = "unusable predictions of "
 
 Tallies = dict[str, Tally]
 """A tally of the same rows for each model."""
+Count = Callable[[str, int], None]
 Sample = list[tuple[int, bytes, float]]
 """Rows: a hash, the serialized tf.Example, the candidate's prediction."""
 
@@ -76,12 +78,52 @@ def evaluate(
     )
 
 
+def evaluate_here(
+    files: Sequence[str],
+    models: Mapping[str, str],
+    *,
+    candidate: str,
+    label: str,
+    config: EvaluateConfig,
+    canary_rows: int,
+    folder: str,
+) -> dict[str, int]:
+    """Does in this process what `evaluate` adds to a Beam pipeline, in the memory of one batch.
+
+    Returns:
+        How many rows could not be used, by the reason.
+    """
+    unusable: Counter[str] = Counter()
+
+    def count(reason: str, rows: int) -> None:
+        unusable[reason] += rows
+
+    predict = Predict(dict(models))
+    predict.setup()
+    totals: dict[tfma_files.SliceKey, Tallies] = {}
+    sample: Sample = []
+    for batch in chain.from_iterable(map(predict.process, files)):
+        for key, tallies in tally_slices(batch, label, config, count):
+            totals[key] = _add_up([totals[key], tallies]) if key in totals else tallies
+        sample = _first([sample, _sample(batch, candidate, canary_rows)], canary_rows)
+    tfma_files.write_metrics(folder, [_measure(part, config) for part in totals.items()])
+    _write_canary(sample, folder)
+    return unusable
+
+
+def _count_in_beam(reason: str, rows: int) -> None:
+    beam.metrics.Metrics.counter(COUNTERS, reason).inc(rows)
+
+
 def tally_slices(
-    batch: Batch, label: str, config: EvaluateConfig
+    batch: Batch, label: str, config: EvaluateConfig, count: Count = _count_in_beam
 ) -> Iterator[tuple[tfma_files.SliceKey, Tallies]]:
-    """Counts a batch's rows: all of them, then those of each slice, for every model."""
-    labels = _labels(batch, label)
-    usable = {name: _usable(name, values) for name, values in batch.predictions.items()}
+    """Counts a batch's rows: all of them, then those of each slice, for every model.
+
+    `count` is told of rows that cannot be used: the reason, and how many.
+    """
+    labels = _labels(batch, label, count)
+    usable = {name: _usable(name, values, count) for name, values in batch.predictions.items()}
 
     def tallies(rows: Any) -> Tallies:
         return {
@@ -107,23 +149,21 @@ def _groups(
             yield tuple(_plain(value.as_py()) for value in values), rows.values.to_numpy()
 
 
-def _labels(batch: Batch, label: str) -> NDArray[np.bool_]:
+def _labels(batch: Batch, label: str, count: Count) -> NDArray[np.bool_]:
     """The labels; those that are neither 0 nor 1 are counted, for the run to be refused."""
     labels = batch.values(label).to_numpy(zero_copy_only=False)
     ones = labels == 1
     unusable = len(labels) - int((ones | (labels == 0)).sum())
     if unusable:
-        beam.metrics.Metrics.counter(COUNTERS, UNUSABLE_LABELS).inc(unusable)
+        count(UNUSABLE_LABELS, unusable)
     return np.asarray(ones, bool)
 
 
-def _usable(model: str, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+def _usable(model: str, predictions: NDArray[np.float64], count: Count) -> NDArray[np.float64]:
     """The predictions; those that are no probability are counted, for the run to be refused."""
     usable = (predictions >= 0) & (predictions <= 1)
     if not usable.all():
-        beam.metrics.Metrics.counter(COUNTERS, UNUSABLE_PREDICTIONS + model).inc(
-            int((~usable).sum())
-        )
+        count(UNUSABLE_PREDICTIONS + model, int((~usable).sum()))
     return np.where(usable, predictions, 0)
 
 

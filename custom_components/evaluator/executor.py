@@ -13,12 +13,14 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from custom_components.beam import runs_here
 from custom_components.evaluator import tfma_files
 from custom_components.evaluator.evaluate import (
     COUNTERS,
     UNUSABLE_LABELS,
     UNUSABLE_PREDICTIONS,
     evaluate,
+    evaluate_here,
 )
 from custom_components.evaluator.judge import judge
 from custom_components.evaluator.signature import check_signature
@@ -66,19 +68,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         tfma_files.write_config(
             folder, config, label=label, models=paths, data=files[0].rpartition("/")[0]
         )
-        with self._make_beam_pipeline() as pipeline:
-            evaluate(
-                pipeline,
-                files,
-                paths,
-                candidate=candidate,
-                label=label,
-                config=config,
-                canary_rows=exec_properties["canary_rows"],
-                folder=folder,
-            )
+        asked = {
+            "candidate": candidate,
+            "label": label,
+            "config": config,
+            "canary_rows": exec_properties["canary_rows"],
+            "folder": folder,
+        }
+        if runs_here(self._beam_pipeline_args):
+            unusable = evaluate_here(files, paths, **asked)
+        else:
+            with self._make_beam_pipeline() as pipeline:
+                evaluate(pipeline, files, paths, **asked)
+            unusable = unusable_rows(pipeline.result)
         slices = tfma_files.read_slices(folder, config.metrics, config.slices)
-        check_rows(slices, unusable_rows(pipeline.result), label, config)
+        check_rows(slices, unusable, label, config)
 
         verdict = decide(slices, config, candidate, LIVE if live else None)
         with fileio.open(f"{folder}/{FILE}", "w") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline import progress
 from pipeline.display import Display
+from pipeline.lazy import imports
 from pipeline.node import NodeResult, State, preparation, run_node, warm_up
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ class LocalRunner:
             if sys.platform == "linux"
             else multiprocessing.get_context("spawn")
         )
-        warm_up()
-        gc.freeze()  # What is loaded stays shared with the children when they collect garbage.
+        with imports():
+            warm_up()
 
     def __enter__(self) -> Self:
         """Gives itself."""

@@ -17,7 +17,6 @@ from custom_components.evaluator.verdict import FILE, Verdict
 from pipeline.config import EvaluateConfig
 
 BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
-BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
 CARRIERS = np.array(["AA", "UA", "XX"])
 
 Columns = dict[str, np.ndarray]
