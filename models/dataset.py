@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: NDArray[Any]) -> Rows:
-        """The rows at some positions, or where a mask [rows] is true, in memory."""
+    def take(self, rows: NDArray[Any] | slice) -> Rows:
+        """The rows at some positions, or where a mask [rows] is true."""
         return Rows(self.numbers[rows], self.categories[rows], self.labels[rows], self.folds[rows])
 
     def hold_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -65,11 +66,14 @@ class Rows:
             yield self.take(order[start : start + size])
 
 
-def read(file_patterns: Sequence[str], inputs: ModelInputs) -> Rows:
-    """Reads gzipped TFRecords of transformed examples, decoding them once.
+def read(file_patterns: Sequence[str], inputs: ModelInputs, *, memory_budget: float = 1.0) -> Rows:
+    """Reads gzipped TFRecords of transformed examples, decoding them once, 4 bytes a value.
 
-    They are decoded in batches into a temporary file and mapped into memory from there, 4 bytes a
-    value: what does not fit into memory stays on disk, whatever the number of rows.
+    Args:
+        file_patterns: The files.
+        inputs: The columns.
+        memory_budget: GiB that the rows may take in memory; with more they are kept in a temporary
+            file, and mapped into memory from there as they are needed.
 
     Raises:
         UserError: If there are no rows.
@@ -91,19 +95,40 @@ def read(file_patterns: Sequence[str], inputs: ModelInputs) -> Rows:
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(1)
     )
-    decoded = [tempfile.TemporaryFile() for _ in range(4)]  # noqa: SIM115 - the arrays hold them
-    total = 0
-    for batch in batches.as_numpy_iterator():
-        total += len(batch[-1])
-        for file, array in zip(decoded, batch, strict=True):
-            file.write(array)
-    if not total:
+    numbers, categories, labels, folds = _gathered(
+        batches.as_numpy_iterator(), memory_budget * 2**30
+    )
+    if not len(labels):
         raise UserError(f"There are no rows to learn from in {', '.join(file_patterns)}.")
-    return Rows(
-        _mapped(decoded[0], np.float32, (total, len(inputs.numbers))),
-        _mapped(decoded[1], np.int32, (total, len(inputs.categories))),
-        _mapped(decoded[2], np.float32, (total,)),
-        _mapped(decoded[3], np.int32, (total,)),
+    return Rows(numbers, categories, labels, folds)
+
+
+def _gathered(
+    batches: Iterator[tuple[NDArray[Any], ...]], budget: float
+) -> tuple[NDArray[Any], ...]:
+    """The columns of `batches` end to end; in a file if they take more bytes than `budget`."""
+    kept: list[tuple[NDArray[Any], ...]] = []
+    size = 0
+    for batch in batches:
+        kept.append(batch)
+        size += sum(array.nbytes for array in batch)
+        # Putting them together takes the room twice for a moment.
+        if 2 * size > budget:
+            return _on_disk(chain(kept, batches))
+    return tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True)) or (np.empty(0),) * 4
+
+
+def _on_disk(batches: Iterable[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:
+    files: list[Any] = []
+    rows = 0
+    for batch in batches:
+        files = files or [tempfile.TemporaryFile() for _ in batch]  # noqa: SIM115
+        rows += len(batch[-1])
+        for file, array in zip(files, batch, strict=True):
+            file.write(array)
+    return tuple(
+        _mapped(file, array.dtype, (rows, *array.shape[1:]))
+        for file, array in zip(files, batch, strict=True)
     )
 
 
@@ -123,6 +148,6 @@ def _matrix(columns: list[tf.Tensor], rows: tf.Tensor, dtype: tf.DType) -> tf.Te
     return tf.cast(tf.stack(columns, axis=1), dtype)
 
 
-def _mapped(file: Any, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+def _mapped(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     file.flush()
     return np.memmap(file, dtype, "r", shape=shape) if np.prod(shape) else np.zeros(shape, dtype)

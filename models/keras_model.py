@@ -39,7 +39,8 @@ _ROWS_AT_ONCE = 8192
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the model and exports it; TFX's Trainer calls this.
 
-    `fn_args.custom_config` holds "features", a FeaturesConfig, and "train", a TrainConfig, as JSON.
+    `fn_args.custom_config` holds "features", a FeaturesConfig, and "train", a TrainConfig, as JSON,
+    and "memory_budget" in GiB.
     """
     config = FeaturesConfig.model_validate_json(fn_args.custom_config["features"])
     settings = TrainConfig.model_validate_json(fn_args.custom_config["train"])
@@ -47,7 +48,9 @@ def run_fn(fn_args: FnArgs) -> None:
     inputs = ModelInputs.of(
         config, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
-    model, history = train(read(fn_args.train_files, inputs), inputs.sizes, settings)
+    budget = fn_args.custom_config["memory_budget"]
+    rows = read(fn_args.train_files, inputs, memory_budget=budget)
+    model, history = train(rows, inputs.sizes, settings)
 
     def probability(columns: dict[str, tf.Tensor]) -> tf.Tensor:
         return model(matrices(columns, inputs), training=False)
@@ -76,8 +79,11 @@ def train(
     tf.config.experimental.enable_op_determinism()
     hyper = settings.keras
     weights = class_weights(rows.labels, settings.class_weight)
-    searched = None if hyper.epochs else search(rows, sizes, settings, weights=weights)
-    epochs = hyper.epochs or int(np.argmin(searched["val_loss"])) + 1
+    searched: dict[str, list[float]] = {}
+    epochs = hyper.epochs
+    if epochs is None:
+        searched = search(rows, sizes, settings, weights=weights)
+        epochs = int(np.argmin(searched["val_loss"])) + 1
 
     everything = np.arange(len(rows))
     members = build_members(hyper.members, rows, sizes, hyper, weights=weights)

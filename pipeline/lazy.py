@@ -21,14 +21,14 @@ MODULES: dict[str, str | None] = {
     "keras.wrappers": None,
     "keras._tf_keras.keras.wrappers": None,
     "tfx.components": None,
-    "tensorflow_model_analysis": None,
+    "tensorflow_model_analysis": "tensorflow_model_analysis.proto.config_pb2",
     "tensorflow_model_analysis.metrics": None,
     "tensorflow_model_analysis.evaluators": None,
     "tensorflow_model_analysis.extractors": None,
     "tensorflow_model_analysis.utils": None,
     "tensorflow_model_analysis.sdk": "tensorflow_model_analysis.proto.config_pb2",
 }
-"""What is deferred; with another module whose names it has, to be had without running it."""
+"""What is deferred; with another module whose names TFX adds to it, to be had without its code."""
 
 
 class _Deferred(ModuleType):
@@ -40,10 +40,22 @@ class _Deferred(ModuleType):
         submodule = f"{self.__name__}.{name}"
         if hasattr(self, "__path__") and PathFinder.find_spec(submodule, self.__path__):
             return importlib.import_module(submodule)
+        more = _names_of(MODULES[self.__name__])
+        if name in more:
+            return more[name]
         loader: _Loader = self.__dict__["__loader__"]
         self.__class__ = ModuleType  # type: ignore[assignment]
         loader.real.exec_module(self)
+        vars(self).update(more | vars(self))
         return getattr(self, name)
+
+
+def _names_of(module: str | None) -> dict[str, Any]:
+    if module is None:
+        return {}
+    importlib.import_module("google.protobuf.wrappers_pb2")  # which config_pb2 takes for loaded
+    names = vars(importlib.import_module(module))
+    return {name: value for name, value in names.items() if not name.startswith("_")}
 
 
 class _Loader(Loader):
@@ -51,11 +63,7 @@ class _Loader(Loader):
         self.real = real
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = _Deferred(spec.name)
-        if source := MODULES[spec.name]:
-            names = vars(importlib.import_module(source))
-            vars(module).update({k: v for k, v in names.items() if not k.startswith("_")})
-        return module
+        return _Deferred(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         """Not yet."""

@@ -91,7 +91,11 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
-        custom_config={"features": features, "train": config.train.model_dump_json()},
+        custom_config={
+            "features": features,
+            "train": config.train.model_dump_json(),
+            "memory_budget": config.data.memory_budget,
+        },
     ).with_id("Trainer.keras")
     model = trainer.outputs["model"]
 

@@ -117,5 +117,5 @@ def picture(bars: Sequence[Bar], title: str) -> str:
 def _step(end: float) -> float:
     """Seconds between two ticks of an axis: 1, 2 or 5 times a power of ten, some eight of them."""
     rough = max(end, 0.01) / 8
-    power = 10 ** math.floor(math.log10(rough))
+    power: float = 10 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

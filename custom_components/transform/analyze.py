@@ -141,7 +141,7 @@ class _Columns:
         return batch[self.keys]
 
 
-class _Visitor(nodes.Visitor):  # type: ignore[misc]
+class _Visitor(nodes.Visitor):
     """Makes a lazy value, or a tuple of them, of each operation."""
 
     def __init__(

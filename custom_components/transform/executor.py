@@ -36,7 +36,7 @@ Artifacts = dict[str, list[types.Artifact]]
 _BATCH_ROWS = 8192
 
 
-class Executor(executor.Executor):  # type: ignore[misc]
+class Executor(executor.Executor):
     """Analyses and transforms examples, a batch of rows at a time."""
 
     def Do(

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
@@ -131,8 +132,37 @@ def test_the_pushed_model_answers_on_the_command_line(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unchanged_second_run_runs_no_executor(project: SmallProject) -> None:
+def test_the_run_says_who_ran_when(project: SmallProject) -> None:
+    shown = (project.folder / "first_output.txt").read_text()
+    folder = project.root / "runs" / project.run_ids()[0]
+    assert "cores busy" in shown
+    assert "timeline.svg" in shown.replace("\n", "")
+    picture = ElementTree.parse(folder / "timeline.svg")
+    words = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert words >= NODES
+    ran = json.loads((folder / "run.json").read_text())["nodes"]
+    assert {node["node"] for node in ran} == NODES
+    ends = {node["node"]: node["end"] for node in ran if node["run"] == folder.name}
+    starts = {node["node"]: node["start"] for node in ran if node["run"] == folder.name}
+    assert ends["Transform"] <= starts["Trainer.keras"] < ends["Trainer.keras"]
+
+
+def test_a_run_that_would_repeat_the_last_one_says_so_and_shows_its_result(
+    project: SmallProject,
+) -> None:
+    before = project.run_ids()
+    done = project.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Nothing changed since run {before[0]}" in done.stdout
+    assert "auc" in done.stdout
+    assert "Loading TensorFlow" not in done.stdout
+    assert project.run_ids() == before
+
+
+def test_nodes_that_nothing_changed_for_run_no_executor(project: SmallProject) -> None:
     before = project.serving
+    file = project.folder / "pipeline/summary.py"  # No node's code.
+    file.write_text(file.read_text() + "\nEDITED = True\n")
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
     for run_id in project.run_ids()[-2:]:

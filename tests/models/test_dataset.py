@@ -41,11 +41,13 @@ def rows(folds: list[int]) -> Rows:
     )
 
 
-def test_rows_are_read_from_all_files_in_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize("memory_budget", [1.0, 1e-6, 1e-12])
+def test_rows_are_read_from_all_files_in_order(tmp_path, monkeypatch, memory_budget):
     monkeypatch.setattr(dataset, "_ROWS_AT_ONCE", 8)
     write(tmp_path / "b-1.gz", range(13, 30))
     write(tmp_path / "a-0.gz", range(13))
-    read = dataset.read([str(tmp_path / "*")], INPUTS)
+    read = dataset.read([str(tmp_path / "*")], INPUTS, memory_budget=memory_budget)
+    assert isinstance(read.numbers, np.memmap) == (memory_budget < 1)
     n = np.arange(30)
     np.testing.assert_array_equal(read.numbers, np.stack([n, -n], axis=1))
     np.testing.assert_array_equal(read.categories, n[:, None] % 5)
@@ -53,15 +55,11 @@ def test_rows_are_read_from_all_files_in_order(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read.folds, n % 7)
 
 
-def test_what_was_read_is_mapped_from_disk_and_not_held_in_memory(tmp_path):
-    read = dataset.read([write(tmp_path / "a.gz", range(9))], INPUTS)
-    assert isinstance(read.numbers, np.memmap)
-
-
-def test_a_model_may_have_no_numbers_or_no_categories(tmp_path):
-    file = write(tmp_path / "a.gz", range(9))
-    assert dataset.read([file], ModelInputs((), ("c",), (5,))).numbers.shape == (9, 0)
-    assert dataset.read([file], ModelInputs(("x",), (), ())).categories.shape == (9, 0)
+@pytest.mark.parametrize("memory_budget", [1.0, 1e-12])
+def test_a_model_may_have_no_numbers_or_no_categories(tmp_path, memory_budget):
+    file, budget = write(tmp_path / "a.gz", range(9)), {"memory_budget": memory_budget}
+    assert dataset.read([file], ModelInputs((), ("c",), (5,)), **budget).numbers.shape == (9, 0)
+    assert dataset.read([file], ModelInputs(("x",), (), ()), **budget).categories.shape == (9, 0)
 
 
 def test_no_rows_are_refused_in_words(tmp_path):

@@ -62,6 +62,32 @@ def test_training_goes_on_for_as_many_epochs_as_were_best_on_held_out_groups(row
     assert prediction[rows.labels == 1].mean() > prediction[rows.labels == 0].mean() + 0.1
 
 
+def test_a_given_number_of_epochs_is_not_searched_for(rows):
+    _, history = keras_model.train(rows, SIZES, settings(keras={"epochs": 2}))
+    assert (history["epochs"], history["search"]) == (2, {})
+    assert len(history["training"]["loss"]) == 2
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(64, 8192), (64, 64), (50, 150), (700, 8192)])
+def test_batches_have_every_row_once_and_are_as_large_as_asked_for(
+    rows, monkeypatch, size, at_once
+):
+    monkeypatch.setattr(keras_model, "_ROWS_AT_ONCE", at_once)
+    among = np.arange(5, 600)
+    weights = np.array([1, 3], np.float32)
+    dataset = keras_model.batches(rows, among, size, weights=weights, seed=1)
+    for _ in range(2):
+        found = [*dataset.as_numpy_iterator()]
+        sizes = [len(labels) for _, labels, _ in found]
+        assert sizes == [size] * (595 // size) + [595 % size] * (595 % size > 0)
+        numbers = np.concatenate([numbers for (numbers, _), _, _ in found])
+        assert sorted(numbers[:, 0]) == sorted(rows.numbers[among, 0])
+        for (_, categories), labels, weight in found:
+            assert categories.shape == (len(labels), 1)
+            np.testing.assert_array_equal(weight, 1 + 2 * labels[:, 0])
+    assert len(dataset) == len(sizes)
+
+
 def test_an_untrained_model_predicts_the_base_rate(rows):
     weights = keras_model.class_weights(rows.labels, "none")
     model = keras_model.build_members(2, rows, SIZES, settings().keras, weights=weights)

@@ -70,6 +70,7 @@ class Transformed:
                 custom_config={
                     "features": self.features.model_dump_json(),
                     "train": settings.model_dump_json(),
+                    "memory_budget": 1.0,
                 },
                 transform_graph_path=str(self.folder / "transform_graph"),
                 train_files=[self.pattern],
@@ -78,6 +79,11 @@ class Transformed:
             )
         )
         return folder / "model"
+
+
+def parse_schema(text: str) -> schema_pb2.Schema:
+    """A schema as .pbtxt files hold it."""
+    return text_format.Parse(text, schema_pb2.Schema())
 
 
 def examples(table: pa.Table, schema: schema_pb2.Schema) -> list[bytes]:
@@ -101,7 +107,7 @@ def transform(
 ) -> Transformed:
     """Learns the preprocessing from `table` and applies it to it."""
     if isinstance(schema, str):
-        schema = text_format.Parse(schema, schema_pb2.Schema())
+        schema = parse_schema(schema)
     config: dict[str, Any] = {"features": features.model_dump_json(), "split_by": split_by}
     source = tfxio.TFExampleBeamRecord("memory", telemetry_descriptors=["test"], schema=schema)
     rows = examples(table, schema)
