@@ -22,10 +22,6 @@ MODULES: dict[str, str | None] = {
     "keras._tf_keras.keras.wrappers": None,
     "tfx.components": None,
     "tensorflow_model_analysis": "tensorflow_model_analysis.proto.config_pb2",
-    "tensorflow_model_analysis.metrics": None,
-    "tensorflow_model_analysis.evaluators": None,
-    "tensorflow_model_analysis.extractors": None,
-    "tensorflow_model_analysis.utils": None,
     "tensorflow_model_analysis.sdk": "tensorflow_model_analysis.proto.config_pb2",
 }
 """What is deferred; with another module whose names TFX adds to it, to be had without its code."""

@@ -137,14 +137,19 @@ def preparation(ir: pipeline_pb2.Pipeline, node_id: str) -> Callable[[], None] |
 
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     ir.deployment_config.Unpack(deployment)
-    spec = executable_spec_pb2.PythonClassExecutableSpec()
-    if node_id not in deployment.executor_specs or not deployment.executor_specs[node_id].Unpack(
-        spec
-    ):
+    if node_id not in deployment.executor_specs:
         return None
-    prepare: Callable[[], None] | None = getattr(
-        import_utils.import_class_by_path(spec.class_path), "prepare", None
+    python, beam = (
+        executable_spec_pb2.PythonClassExecutableSpec(),
+        executable_spec_pb2.BeamExecutableSpec(),
     )
+    spec = deployment.executor_specs[node_id]
+    if spec.Unpack(beam):
+        python = beam.python_executor_spec
+    elif not spec.Unpack(python):
+        return None
+    executor = import_utils.import_class_by_path(python.class_path)
+    prepare: Callable[[], None] | None = getattr(executor, "prepare", None)
     return prepare
 
 

@@ -19,15 +19,14 @@ from tfx.dsl.io import fileio
 from custom_components.evaluator import tfma_files
 from custom_components.evaluator.metrics import Tally, add_up, measure, tally
 from custom_components.evaluator.rows import Batch, Predict
-from custom_components.evaluator.verdict import CANARY_FILE, Value
+from custom_components.evaluator.verdict import (
+    CANARY_FILE,
+    COUNTERS,
+    UNUSABLE_LABELS,
+    UNUSABLE_PREDICTIONS,
+    Value,
+)
 from pipeline.config import EvaluateConfig
-
-COUNTERS = "evaluator"
-"""Beam's namespace of the counts of unusable rows."""
-UNUSABLE_LABELS = "unusable labels"
-"""The count of rows whose label is neither 0 nor 1."""
-UNUSABLE_PREDICTIONS = "unusable predictions of "
-"""The count of rows for which the model of that name gave no probability."""
 
 Tallies = dict[str, Tally]
 """A tally of the same rows for each model."""

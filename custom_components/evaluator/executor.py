@@ -14,17 +14,17 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from custom_components.beam import runs_here
-from custom_components.evaluator import tfma_files
-from custom_components.evaluator.evaluate import (
-    COUNTERS,
-    UNUSABLE_LABELS,
-    UNUSABLE_PREDICTIONS,
-    evaluate,
-    evaluate_here,
-)
 from custom_components.evaluator.judge import judge
 from custom_components.evaluator.signature import check_signature
-from custom_components.evaluator.verdict import FILE, LIVE, Slice, Verdict
+from custom_components.evaluator.verdict import (
+    COUNTERS,
+    FILE,
+    LIVE,
+    UNUSABLE_LABELS,
+    UNUSABLE_PREDICTIONS,
+    Slice,
+    Verdict,
+)
 from pipeline.config import EvaluateConfig
 from pipeline.errors import UserError
 
@@ -36,6 +36,11 @@ Artifacts = dict[str, list[types.Artifact]]
 
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Evaluates the candidate and the live model, and blesses the candidate or does not."""
+
+    @staticmethod
+    def prepare() -> None:
+        """Imports TFMA, which takes a second; whoever runs the node may call it beforehand."""
+        from custom_components.evaluator import evaluate, tfma_files  # noqa: F401
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -53,6 +58,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             UserError: If a model's signature does not fit, there are no rows to judge by, or a
                 column is missing.
         """
+        from custom_components.evaluator import tfma_files
+        from custom_components.evaluator.evaluate import evaluate, evaluate_here
+
         config = EvaluateConfig.model_validate_json(exec_properties["evaluate"])
         candidate, label = exec_properties["candidate"], exec_properties["label"]
         model = artifact_utils.get_single_instance(input_dict["model"])

@@ -20,6 +20,12 @@ FILE = "verdict.json"
 CANARY_FILE = "canary.parquet"
 """Raw rows: `example`, a serialized tf.Example, and the candidate's `prediction`."""
 
+COUNTERS = "evaluator"
+"""Beam's namespace of the counts of unusable rows."""
+UNUSABLE_LABELS = "unusable labels"
+"""The count of rows whose label is neither 0 nor 1."""
+UNUSABLE_PREDICTIONS = "unusable predictions of "
+"""The count of rows for which the model of that name gave no probability."""
 LIVE = "live"
 """The name under which the live model is evaluated."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -17,8 +19,10 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 
-from custom_components.evaluator.verdict import CANARY_FILE, Slice
+from custom_components.evaluator import evaluate, executor
+from custom_components.evaluator.verdict import CANARY_FILE, Slice, Verdict
 from pipeline.config import Metric
+from pipeline.errors import UserError
 from tests.custom_components.evaluations import (
     BEAM_ARGS,
     Columns,
@@ -61,6 +65,47 @@ def test_metrics_are_scikit_learns_overall_and_in_every_slice(
         for model, column in {"keras": "strong", "live": "weak"}.items():
             expected = reference(labels, rows[column][chosen], 0.4)
             assert part.models[model] == pytest.approx(expected, abs=1e-4), part.name
+
+
+def test_a_beam_pipeline_finds_the_same(
+    tmp_path: Path, saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = [make_rows(9000), make_rows(500, seed=2)]
+    asked = {"slices": [["carrier"], ["hour", "carrier"]], "thresholds": {"auc": {"min": 0.5}}}
+    here = run(tmp_path / "here", spans, saved("weak"), saved("strong"), **asked)
+    monkeypatch.setattr(executor, "runs_here", lambda _: False)
+    monkeypatch.setattr(evaluate, "evaluate_here", None)
+    by_beam = run(tmp_path / "beam", spans, saved("weak"), saved("strong"), **asked)
+    assert by_beam.verdict.rows == 9500
+    assert _rounded(by_beam.verdict) == _rounded(here.verdict)
+    tables = [
+        pq.read_table(Path(outcome.evaluation.uri) / CANARY_FILE) for outcome in (here, by_beam)
+    ]
+    assert tables[0]["example"] == tables[1]["example"]
+    np.testing.assert_allclose(tables[0]["prediction"], tables[1]["prediction"])
+
+
+def _rounded(verdict: Verdict) -> Any:
+    """Without the last digits, which depend on the order in which sums are added up."""
+    return json.loads(verdict.model_dump_json(), parse_float=lambda digits: round(float(digits), 9))
+
+
+@pytest.mark.parametrize("by_beam", [False, True])
+def test_rows_that_cannot_be_judged_by_are_counted(
+    tmp_path: Path,
+    saved: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    by_beam: bool,
+) -> None:
+    monkeypatch.setattr(executor, "runs_here", lambda _: not by_beam)
+    rows = make_rows(300)
+    rows["late"][:4] = 2
+    with pytest.raises(UserError, match="4 of 300 rows of the eval split have no label"):
+        run(tmp_path / "label", [rows], saved("weak"))
+    rows = make_rows(300)
+    rows["weak"][:3] = 1.5
+    with pytest.raises(UserError, match=r"'keras' gave no probability .* for 3 of 300 rows"):
+        run(tmp_path / "probability", [rows], saved("weak"))
 
 
 def test_slices_come_in_the_order_of_the_configuration_largest_first(
