@@ -16,6 +16,8 @@ from benchmarks import report
 
 SECTIONS = {
     "ingest": ("Reading rows", report.ingest),
+    "components": ("Components beside TFX's own", report.components),
+    "training": ("Training", report.training),
     "taxi": ("Beside TFX's taxi template", report.taxi),
     "startup": ("Start-up", report.startup),
     "growth": ("Growth", report.growth),

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -74,51 +74,99 @@ def analyze(
     )
     assets = dict(annotators.get_asset_annotations(graph))
     annotators.clear_asset_annotations(graph)
-    visitor = _Visitor(
-        preprocessing_fn=preprocessing_fn,
-        batches=batches,
-        adapter=adapter,
-        folder=folder,
-        fingerprint=graph_tools.get_analyzers_fingerprint(graph, inputs),
-    )
+    fingerprint = graph_tools.get_analyzers_fingerprint(graph, inputs)
+    given = _Given(preprocessing_fn, batches, adapter, specs, folder, fingerprint)
     future, _, side_effects = analysis_graph_builder.build(graph, inputs, outputs)
-    traverser = nodes.Traverser(visitor)
-    saved_model = traverser.visit_value_node(future)
+    traverser = nodes.Traverser(_Visitor(given))
+    everything: _Part = traverser.visit_value_node(future)
     for node in side_effects:
         traverser.visit_value_node(node)
-    return Analyzed(saved_model(), assets)
+    return Analyzed(everything.write(), assets)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Given:
+    """What an analysis works with."""
+
+    preprocessing_fn: PreprocessingFn
+    batches: Callable[[], Iterable[pa.RecordBatch]]
+    adapter: TensorAdapter
+    specs: Mapping[str, tf.TypeSpec]
+    folder: str
+    fingerprint: Any
+
+
+class _Part:
+    """The preprocessing as far as it is known once some results are bound to it."""
+
+    def __init__(self, given: _Given, names: Mapping[str, str], bindings: Iterable[Lazy]) -> None:
+        self._given = given
+        self._names = names
+        self._bindings = bindings
+
+    @functools.cached_property
+    def _known(self) -> dict[str, tf.Tensor]:
+        return dict(binding() for binding in self._bindings)
+
+    def outputs(self) -> Iterator[Outputs]:
+        """What it gives for the rows."""
+        context = TFGraphContext(
+            module_to_export=tf.Module(),  # which keeps alive what is traced
+            temp_dir=self._given.folder,
+            evaluated_replacements=self._known,
+        )
+        function = impl_helper.get_traced_transform_fn(
+            self._given.preprocessing_fn, self._given.specs, context, self._names
+        ).get_concrete_function()
+        for batch in self._given.batches():
+            outputs = function(self._given.adapter.ToBatchTensors(batch))
+            yield {key: _array(value) for key, value in outputs.items()}
+
+    def write(self) -> str:
+        """Writes it as a SavedModel; gives the folder."""
+        path = f"{self._given.folder}/saved_model"
+        impl_helper.trace_and_write_v2_saved_model(
+            path,
+            self._given.preprocessing_fn,
+            self._given.specs,
+            self._given.folder,
+            self._given.fingerprint,
+            self._known,
+            self._names,
+            None,
+        )
+        return path
+
+
 class _Pass:
     """One pass over the rows: what a part of the preprocessing gives, and what accumulates it."""
 
-    outputs: Callable[[], Iterable[Outputs]]
-    accumulators: list[_Accumulator] = field(default_factory=list)
+    def __init__(self, part: _Part) -> None:
+        self._part = part
+        self._accumulators: list[_Accumulator] = []
+        self._is_done = False
 
     def accumulate(
         self, create: Any, add: Callable[[Any, Outputs], Any], compact: Callable[[Any], Any]
     ) -> Lazy:
         """Has a value accumulated from all batches, when it or another of this pass is needed."""
         accumulator = _Accumulator(create, add, compact)
-        self.accumulators.append(accumulator)
+        self._accumulators.append(accumulator)
 
         def result() -> Any:
-            self._run()
+            if not self._is_done:
+                self._run()
             return accumulator.value
 
         return result
 
-    @functools.cache  # noqa: B019 - it lives as long as the analysis
     def _run(self) -> None:
-        for batch in self.outputs():
-            for accumulator in self.accumulators:
+        self._is_done = True
+        for batch in self._part.outputs():
+            for accumulator in self._accumulators:
                 accumulator.value = accumulator.add(accumulator.value, batch)
-        for accumulator in self.accumulators:
+        for accumulator in self._accumulators:
             accumulator.value = accumulator.compact(accumulator.value)
-
-    def __hash__(self) -> int:
-        return id(self)
 
 
 @dataclass
@@ -144,21 +192,8 @@ class _Columns:
 class _Visitor(nodes.Visitor):
     """Makes a lazy value, or a tuple of them, of each operation."""
 
-    def __init__(
-        self,
-        *,
-        preprocessing_fn: PreprocessingFn,
-        batches: Callable[[], Iterable[pa.RecordBatch]],
-        adapter: TensorAdapter,
-        folder: str,
-        fingerprint: Any,
-    ) -> None:
-        self._preprocessing_fn = preprocessing_fn
-        self._batches = batches
-        self._adapter = adapter
-        self._folder = folder
-        self._fingerprint = fingerprint
-        self._specs = adapter.OriginalTypeSpecs()
+    def __init__(self, given: _Given) -> None:
+        self._given = given
 
     def validate_value(self, value: Any) -> None:
         """Any value will do."""
@@ -174,57 +209,17 @@ class _Visitor(nodes.Visitor):
     def rows(self, operation: beam_nodes.ExtractInputForSavedModel) -> None:
         """All rows; there is but one data set."""
 
-    def known_part(
-        self, operation: beam_nodes.CreateSavedModel, *bindings: Lazy
-    ) -> Callable[[], Any]:
-        """The preprocessing with what is known bound: the final one is written."""
+    def part(self, operation: beam_nodes.CreateSavedModel, *bindings: Lazy) -> _Part:
+        """The preprocessing as far as it is known; the last one is all of it."""
         signature = operation.output_signature
-        # Only the last one gives what preprocessing_fn gives; it may hold composite tensors.
-        names = (
-            {key: tensor.name for key, tensor in signature.items()}
-            if all(isinstance(tensor, tf.Tensor) for tensor in signature.values())
-            else {}
-        )
+        tensors = all(isinstance(tensor, tf.Tensor) for tensor in signature.values())
+        # Only the last one may give composite tensors, and it gives all whatever is named.
+        names = {key: tensor.name for key, tensor in signature.items()} if tensors else {}
+        return _Part(self._given, names, bindings)
 
-        @functools.cache
-        def write() -> str:
-            path = str(PurePath(self._folder) / operation.label.replace("/", "-"))
-            impl_helper.trace_and_write_v2_saved_model(
-                path,
-                self._preprocessing_fn,
-                self._specs,
-                self._folder,
-                self._fingerprint,
-                _replacements(bindings),
-                names,
-                None,
-            )
-            return path
-
-        write.trace = functools.cache(lambda: self._trace(names, bindings))  # type: ignore[attr-defined]
-        return write
-
-    def _trace(self, names: Mapping[str, str], bindings: Iterable[Lazy]) -> Any:
-        context = TFGraphContext(
-            module_to_export=tf.Module(),
-            temp_dir=self._folder,
-            evaluated_replacements=_replacements(bindings),
-        )
-        function = impl_helper.get_traced_transform_fn(
-            self._preprocessing_fn, self._specs, context, names
-        )
-        return context, function.get_concrete_function()
-
-    def apply(self, operation: beam_nodes.ApplySavedModel, part: Any, rows: None) -> _Pass:
+    def apply(self, operation: beam_nodes.ApplySavedModel, part: _Part, rows: None) -> _Pass:
         """What a part of the preprocessing gives for the rows."""
-
-        def outputs() -> Iterable[Outputs]:
-            _, function = part.trace()
-            for batch in self._batches():
-                tensors = function(self._adapter.ToBatchTensors(batch))
-                yield {key: _array(value) for key, value in tensors.items()}
-
-        return _Pass(outputs)
+        return _Pass(part)
 
     def columns(self, operation: beam_nodes.ExtractFromDict, source: Any) -> Any:
         """Some of a pass's outputs, or the one with a key of a packed combiner's results."""
@@ -334,7 +329,7 @@ class _Visitor(nodes.Visitor):
 
         @functools.cache
         def write() -> np.ndarray:
-            path = str(PurePath(self._folder) / operation.vocab_filename)
+            path = str(PurePath(self._given.folder) / operation.vocab_filename)
             ordered = sorted(counts(), reverse=True)
             ordered = ordered or [get_empy_vocabulary_dummy_value(operation.input_dtype)]
             with tf.io.gfile.GFile(path, "wb") as file:
@@ -354,7 +349,7 @@ class _Visitor(nodes.Visitor):
 _BY_FREQUENCY = 1
 _OPERATIONS: dict[type, Callable[..., Any]] = {
     beam_nodes.CreateTensorBinding: _Visitor.bind,
-    beam_nodes.CreateSavedModel: _Visitor.known_part,
+    beam_nodes.CreateSavedModel: _Visitor.part,
     beam_nodes.ExtractInputForSavedModel: _Visitor.rows,
     beam_nodes.ApplySavedModel: _Visitor.apply,
     beam_nodes.ExtractFromDict: _Visitor.columns,
@@ -372,10 +367,6 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
     analyzer_nodes.VocabularyPrune: _Visitor.prune,
     analyzer_nodes.VocabularyOrderAndWrite: _Visitor.write_vocabulary,
 }
-
-
-def _replacements(bindings: Iterable[Lazy]) -> dict[str, tf.Tensor]:
-    return dict(binding() for binding in bindings)
 
 
 def _array(value: Any) -> Any:

@@ -83,8 +83,8 @@ def _run_here(
     input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
 ) -> None:
     examples = input_dict[keys.EXAMPLES_KEY]
-    transformed = output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY)
     executor_utils.MatchNumberOfTransformedExamplesArtifacts(input_dict, output_dict)
+    transformed = output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY)
     splits = executor_utils.ResolveSplitsConfig(
         exec_properties.get(keys.SPLITS_CONFIG_KEY), examples
     )

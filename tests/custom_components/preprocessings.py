@@ -17,14 +17,14 @@ def combiners(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
     wind = zero_if_missing(numbers(inputs["wind"]))
     carrier = strings(inputs["carrier"])
     pair = tf.stack([distance, wind], axis=1)
-    gate = tf.cast(zero_if_missing(numbers(inputs["gate"])), tf.int64)
+    hour = inputs["hour"][:, 0]
     return {
         "scaled": centred / tft.max(tf.abs(centred)),
         "between": tft.scale_to_0_1(wind),
         "bucket": tft.bucketize(distance, 4),
         "turned": pair @ tft.pca(pair, output_dim=2, dtype=tf.float32),
         "top": tft.compute_and_apply_vocabulary(carrier, top_k=2, num_oov_buckets=1),
-        "often": tft.compute_and_apply_vocabulary(gate, frequency_threshold=100),
+        "often": tft.compute_and_apply_vocabulary(hour, frequency_threshold=20, name="hours"),
         "counted": tf.cast(tft.size(distance), tf.int64) + tf.zeros_like(inputs["distance"][:, 0]),
         "text": carrier,
     }

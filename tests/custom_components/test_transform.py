@@ -74,11 +74,10 @@ def run(
 ) -> Artifacts:
     graph = standard_artifacts.TransformGraph()
     graph.uri = str(folder / "graph")
-    outputs: Artifacts = {"transform_graph": [graph], "transformed_examples": []}
-    for number in range(len(inputs["examples"])):
-        artifact = standard_artifacts.Examples()
-        artifact.uri = str(folder / f"examples-{number}")
-        outputs["transformed_examples"].append(artifact)
+    # As TFX gives it to the executor: one artifact, however many spans there are.
+    transformed = standard_artifacts.Examples()
+    transformed.uri = str(folder / "examples")
+    outputs: Artifacts = {"transform_graph": [graph], "transformed_examples": [transformed]}
     custom = {"features": features.model_dump_json(), "split_by": "date"}
     context = BaseBeamExecutor.Context(BEAM_ARGS, tmp_dir=str(folder / "tmp"), unique_id="1")
     kind(context).Do(

@@ -16,7 +16,7 @@ from pipeline import node
 from pipeline.display import PlainDisplay
 from pipeline.node import State
 from pipeline.runners.local import LocalRunner
-from tests.pipeline.toy import compile_toy
+from tests.pipeline.toy import Join, compile_toy
 
 
 @pytest.fixture
@@ -49,6 +49,36 @@ def test_every_node_runs_and_the_store_says_so(tmp_path: Path, connection) -> No
     }
     shown = (tmp_path / "shown.txt").read_text()
     assert shown.index("Right started") < shown.index("Left complete") < shown.index("Join started")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_executor_prepares_before_its_turn_where_there_is_a_core_for_it(
+    tmp_path: Path, connection, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    def prepare() -> None:
+        with (tmp_path / "prepared.txt").open("a") as file:
+            file.write(f"{time.time()}\n")
+
+    executor = Join.EXECUTOR_SPEC.executor_class
+    monkeypatch.setattr(executor, "prepare", staticmethod(prepare), raising=False)
+    results = run_toy(tmp_path, connection, "one", jobs=jobs)
+    assert results["Join"].state is State.COMPLETE
+    if jobs == 1:
+        assert not (tmp_path / "prepared.txt").exists()
+    else:
+        (moment,) = (tmp_path / "prepared.txt").read_text().split()
+        assert float(moment) < results["Right"].started + results["Right"].seconds
+    # One that is cached does not miss what was prepared.
+    assert run_toy(tmp_path, connection, "two", jobs=jobs)["Join"].state is State.CACHED
+
+
+def test_a_result_says_when_the_node_ran_and_what_it_took(tmp_path: Path, connection) -> None:
+    begin = time.time()
+    results = run_toy(tmp_path, connection, "one")
+    right = results["Right"]
+    assert begin < right.started < right.started + right.seconds < time.time()
+    assert 0 < right.cpu_seconds < right.seconds + 1
+    assert 100 * 2**20 < right.peak_bytes < 4 * 2**30
 
 
 def test_an_unchanged_second_run_is_cached(tmp_path: Path, connection) -> None:
