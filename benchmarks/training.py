@@ -28,8 +28,8 @@ from tfx.experimental.templates.taxi.models.keras_model import constants
 from tfx.experimental.templates.taxi.models.keras_model import model as template_model
 from tfx.types import artifact_utils
 
-from benchmarks import report
 from benchmarks import ingest as csv_ingest
+from benchmarks import report
 from benchmarks.components import Examples, examples_in, ingest, transform
 from benchmarks.taxi import CONFIG, DATA, make_data
 from custom_components.statistics_gen import compute
