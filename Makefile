@@ -31,7 +31,7 @@ format: ## Format the code and mend what can be mended by itself
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
-bench: ## Measure against TFX's taxi template, growth and start-up; writes benchmarks/RESULTS.md (ARGS="taxi startup")
+bench: ## Measure against TFX, and growth; writes benchmarks/RESULTS.md (ARGS="taxi startup")
 	@sh tools/setup.sh dev
 	@.venv/bin/python -m benchmarks $(ARGS)
 

@@ -1,6 +1,6 @@
 """Seconds of this project's executors beside those of TFX's own, on the same flights, in turn.
 
-python -m benchmarks.components [--rows 15000 150000] [--rounds 2]
+python -m benchmarks.components [--rows 15000 150000] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def main() -> None:
     """Measures all and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[15_000, 150_000])
-    parser.add_argument("--rounds", type=int, default=2, help="of each side; the least counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of each side; the least counts")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)

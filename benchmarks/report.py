@@ -88,7 +88,7 @@ def components(figures: Figures) -> str:
             "on the smallest number of rows alone.",
             table([*headers, "cpu s: TFX", "ours", "TFX/ours"], rows),
             "\n".join(targets),
-            "That both give the same is what "
+            "That both give the same, within the tolerances stated there, is what "
             "`tests/custom_components/test_{statistics_gen,transform,evaluator}.py` hold.",
         ]
     )
@@ -114,7 +114,7 @@ def training(figures: Figures) -> str:
             f"project hands Keras {figures['steps_per_execution']} steps at once. Each side is a "
             "process of its own, the other one idle meanwhile; an untimed fit comes first, so that "
             "tracing is not in the figures. No validation, no callbacks, no progress bar. The "
-            f"least seconds of {figures['rounds']} fits, in turn.",
+            f"least seconds of {figures['rounds']}, in turn.",
             table(["", "steps", "seconds", "steps/s"], rows),
             f"- steps a second: {ratio:.1f} times the template's (target: at least "
             f"{TRAINING_TARGET} times)",

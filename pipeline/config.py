@@ -347,6 +347,11 @@ class PipelineConfig(Section):
         return absolute(self.root or f"output/{self.name}")
 
     @property
+    def store_file(self) -> Path:
+        """The sqlite file of the metadata store."""
+        return Path(self.pipeline_root) / "metadata.sqlite"
+
+    @property
     def serving_directory(self) -> str:
         """Absolute location of the serving folder."""
         return absolute(self.push.directory or f"{self.pipeline_root}/serving")

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -35,8 +34,7 @@ def open(config: PipelineConfig) -> Store:
     Raises:
       UserError: there is none, or the file is something else.
     """
-    # pipeline.metadata, which knows this name as well, takes TFX's import to ask.
-    file = Path(config.pipeline_root) / "metadata.sqlite"
+    file = config.store_file
     if not file.is_file():
         how = "run the pipeline first (python local_runner.py, with the same --config and --set)"
         raise UserError(f"{file}: there is no metadata store yet; {how}")

@@ -15,17 +15,15 @@ from tfx.orchestration.portable.mlmd import event_lib
 
 from pipeline.config import PipelineConfig
 
-STORE_FILE = "metadata.sqlite"
 # A resolver's execution is internal: it passes artifacts on that others made.
 _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
 
 def connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
     """How to reach the store: an sqlite file in the pipeline's root, whose folder is made."""
-    file = Path(config.pipeline_root) / STORE_FILE
     # ML Metadata makes the file, but not the folder around it.
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return metadata.sqlite_metadata_connection_config(str(file))
+    config.store_file.parent.mkdir(parents=True, exist_ok=True)
+    return metadata.sqlite_metadata_connection_config(str(config.store_file))
 
 
 def handle(connection_config: metadata_store_pb2.ConnectionConfig) -> metadata.Metadata:

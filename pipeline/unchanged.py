@@ -41,7 +41,9 @@ def repeated(config: PipelineConfig) -> runs.Run | None:
     """The newest run, if it came to its end and one more would find everything as it left it."""
     root = Path(config.pipeline_root)
     newest = next(iter(runs.newest_first(root)), None)
-    if newest is None or not newest.finished or not config.run.cache:
+    if newest is None or not newest.finished or not config.store_file.is_file():
+        return None
+    if not config.run.cache:
         return None
     before = json.loads((newest.folder / "run.json").read_text()).get("fingerprint")
     return newest if before is not None and before == fingerprint(config) else None

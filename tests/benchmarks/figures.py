@@ -13,6 +13,37 @@ def ingest(rows_per_second: int = 40_000) -> dict[str, Any]:
     return {"rows": 120_000, "TabularExampleGen": ours, "CsvExampleGen": theirs}
 
 
+def components() -> dict[str, Any]:
+    def measured(component: str, rows: int, tfx: float, ours: float) -> dict[str, Any]:
+        return {
+            "component": component,
+            "rows": rows,
+            "tfx": {"wall": tfx, "cpu": tfx / 2},
+            "ours": {"wall": ours, "cpu": ours},
+        }
+
+    return {
+        "rounds": 2,
+        "warm_up_rows": 2000,
+        "measured": [
+            measured("StatisticsGen", 15_000, 5.0, 0.5),
+            measured("StatisticsGen", 150_000, 30.0, 4.0),
+            measured("Transform", 15_000, 20.0, 4.0),
+            measured("Evaluator", 15_000, 12.0, 1.0),
+        ],
+    }
+
+
+def training() -> dict[str, Any]:
+    return {
+        "rounds": 3,
+        "batch_size": 40,
+        "steps_per_execution": 64,
+        "template": {"steps": 1000, "seconds": 4.0, "drawn": 1000, "draw_seconds": 1.0},
+        "ours": {"steps": 1004, "seconds": 1.004, "drawn": 1004, "draw_seconds": 0.1004},
+    }
+
+
 def taxi() -> dict[str, Any]:
     both = {"template": cost(60.0, 58.0, 1240), "ours": cost(30.0, 40.5, 1000)}
     cached = {"template": cost(12.0, 11.0, 700), "ours": cost(6.0, 5.5, 500)}

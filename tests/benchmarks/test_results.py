@@ -8,6 +8,8 @@ from tests.benchmarks import figures
 def measured() -> results.Results:
     return {
         "ingest": results.section(figures.ingest()),
+        "components": results.section(figures.components()),
+        "training": results.section(figures.training()),
         "taxi": results.section(figures.taxi()),
         "startup": results.section(figures.startup()),
         "growth": results.section(figures.growth()),
@@ -48,7 +50,8 @@ def test_sections_of_two_machines_say_which_is_which() -> None:
     two["growth"]["machine"] = "another one"
     text = results.render(two)
     assert "- Machine (Growth): another one" in text
-    assert "- Machine (Reading rows, Beside TFX's taxi template, Start-up): " in text
+    others = [title for name, (title, _) in results.SECTIONS.items() if name != "growth"]
+    assert f"- Machine ({', '.join(others)}): " in text
 
 
 def test_taxi_ratios_are_ours_by_theirs() -> None:

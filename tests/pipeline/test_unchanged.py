@@ -30,6 +30,7 @@ def configured(folder: Path, **settings: object) -> PipelineConfig:
 @pytest.fixture
 def finished(config: PipelineConfig) -> runs.Run:
     run = runs.new(Path(config.pipeline_root))
+    config.store_file.touch()
     run.write(finished=True, fingerprint=unchanged.fingerprint(config))
     return run
 
@@ -52,8 +53,9 @@ def test_a_finished_run_is_repeated_while_nothing_changes(
             or (folder / "root/serving/1/saved_model.pb").touch()
         ),
         lambda folder: runs.new(folder / "root"),
+        lambda folder: (folder / "root/metadata.sqlite").unlink(),
     ],
-    ids=["contents", "time", "another span", "schema", "serving folder", "another run"],
+    ids=["contents", "time", "another span", "schema", "serving folder", "another run", "store"],
 )
 def test_what_a_run_depends_on_has_it_run_again(
     config: PipelineConfig,
