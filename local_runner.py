@@ -88,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print("(--no-cache runs all the same)")
             console.print(Text.from_ansi(before.summary_file.read_text()), soft_wrap=True)
             return 0
+        inputs = unchanged.inputs(config) if whole and not arguments.resume else None
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
         begin = time.time()
         console.print("Loading TensorFlow and TFX …")
@@ -146,7 +147,8 @@ def run(arguments: argparse.Namespace) -> int:
         this_run.write(
             finished=True,
             nodes=[bar.facts() for bar in bars],
-            fingerprint=unchanged.fingerprint(config) if whole else None,
+            inputs=inputs,
+            outcome=unchanged.outcome(config),
         )
         console.print(Text.from_ansi(text), soft_wrap=True)
     return 0

@@ -12,10 +12,10 @@ from pipeline.code import library_versions, project_files
 from pipeline.config import PipelineConfig, absolute
 
 
-def fingerprint(config: PipelineConfig) -> str | None:
-    """SHA-256 of all that a run of `config` depends on, and of what it leaves behind.
+def inputs(config: PipelineConfig) -> str | None:
+    """SHA-256 of all that a run of `config` depends on; to be taken before it begins.
 
-    Code and settings count by their contents; the data by each file's name, size and time of
+    Code and settings count by their contents, the data by each file's name, size and time of
     change. None where the data does not lie on this machine.
     """
     data = absolute(config.data.path)
@@ -29,21 +29,30 @@ def fingerprint(config: PipelineConfig) -> str | None:
         code.append(Path(absolute(config.data.schema_file)))
     for file in code:
         sha.update(f"{file}\0".encode() + file.read_bytes())
-    serving = Path(config.serving_directory)
-    for file in sorted([*Path(data).rglob("*"), *serving.rglob("*")]):
-        facts = file.stat()
-        if not file.is_dir():
-            sha.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+    sha.update(_listing(Path(data)))
     return sha.hexdigest()
+
+
+def outcome(config: PipelineConfig) -> str:
+    """SHA-256 of what a run leaves in the serving folder, by name, size and time of change."""
+    return hashlib.sha256(_listing(Path(config.serving_directory))).hexdigest()
+
+
+def _listing(folder: Path) -> bytes:
+    files = sorted(file for file in folder.rglob("*") if not file.is_dir())
+    stats = [(file, file.stat()) for file in files]
+    return "".join(f"{file}\0{s.st_size}\0{s.st_mtime_ns}\0" for file, s in stats).encode()
 
 
 def repeated(config: PipelineConfig) -> runs.Run | None:
     """The newest run, if it came to its end and one more would find everything as it left it."""
-    root = Path(config.pipeline_root)
-    newest = next(iter(runs.newest_first(root)), None)
-    if newest is None or not newest.finished or not config.store_file.is_file():
+    newest = next(iter(runs.newest_first(Path(config.pipeline_root))), None)
+    if newest is None or not newest.finished:
         return None
-    if not config.run.cache:
+    if not (config.run.cache and config.store_file.is_file()):
         return None
-    before = json.loads((newest.folder / "run.json").read_text()).get("fingerprint")
-    return newest if before is not None and before == fingerprint(config) else None
+    facts = json.loads((newest.folder / "run.json").read_text())
+    before = facts.get("inputs"), facts.get("outcome")
+    if None in before or before != (inputs(config), outcome(config)):
+        return None
+    return newest

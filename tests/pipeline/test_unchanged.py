@@ -31,7 +31,7 @@ def configured(folder: Path, **settings: object) -> PipelineConfig:
 def finished(config: PipelineConfig) -> runs.Run:
     run = runs.new(Path(config.pipeline_root))
     config.store_file.touch()
-    run.write(finished=True, fingerprint=unchanged.fingerprint(config))
+    run.write(finished=True, inputs=unchanged.inputs(config), outcome=unchanged.outcome(config))
     return run
 
 
@@ -86,10 +86,13 @@ def test_edited_code_has_it_run_again(
 
 
 def test_a_run_of_some_nodes_is_never_repeated(config: PipelineConfig):
-    runs.new(Path(config.pipeline_root)).write(finished=True, fingerprint=None)
+    runs.new(Path(config.pipeline_root)).write(
+        finished=True, inputs=None, outcome=unchanged.outcome(config)
+    )
+    config.store_file.touch()
     assert unchanged.repeated(config) is None
 
 
 def test_data_elsewhere_is_looked_at_by_a_run(tmp_path: Path):
     config = configured(tmp_path, data={"path": "gs://bucket/data"})
-    assert unchanged.fingerprint(config) is None
+    assert unchanged.inputs(config) is None
