@@ -181,4 +181,7 @@ def command(arguments: argparse.Namespace, *, resume: bool = False) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)  # Taking TensorFlow down takes half a second, and there is nothing to save.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import textwrap
 import time
@@ -24,6 +25,8 @@ import pyarrow.parquet as pq
 
 from pipeline.lazy import imports
 
+if __name__ == "__main__":
+    os.nice(10)  # What runs while this one is still getting ready goes first.
 with imports():
     import tensorflow as tf
 
