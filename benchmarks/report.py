@@ -161,10 +161,10 @@ def taxi(figures: Figures) -> str:
         "schema, gates on drift and tries the model as a server would. Before anything is timed, "
         "all modules are compiled, and each side runs to its end in a folder of its own.",
         table(headers, rows),
-        "Targets: at most 0.35 of the template's wall time and 0.5 of its processor time for a first "
-        "run and for the second; 0.10 where nothing changed, 0.30 after an edit, of its whole run. "
-        "Nearly half of an edit's time is the import of TensorFlow and TFX: to go below, a process "
-        "would have to stay loaded between runs.",
+        "Targets: at most 0.35 of the template's wall time and 0.5 of its processor time for a "
+        "first run and for the second; 0.10 where nothing changed, 0.30 after an edit, of its "
+        "whole run. Nearly half of an edit's time is the import of TensorFlow and TFX: to go "
+        "below, a process would have to stay loaded between runs.",
         "Where the cache is on, the template's is switched on in a second copy of it, which has "
         "run twice before. The edit: for this project a line added to `models/keras_model.py`; "
         "for the template one training step more, since it does not notice an edited model "

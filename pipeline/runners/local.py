@@ -97,6 +97,7 @@ class LocalRunner:
         self._store = store
         self._jobs = jobs
         self._idle: list[_Worker] = []
+        self._ended: list[_Worker] = []
         self._prepared: dict[str, _Worker] = {}
         self._context: ForkContext | SpawnContext = (
             multiprocessing.get_context("fork")
@@ -116,10 +117,11 @@ class LocalRunner:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends the children that wait for work."""
-        _stop([*self._idle, *self._prepared.values()])
+        """Ends the children that wait for work, and takes leave of those that have ended."""
+        _stop([*self._idle, *self._prepared.values(), *self._ended])
         self._idle.clear()
         self._prepared.clear()
+        self._ended.clear()
 
     def run(
         self, ir: pipeline_pb2.Pipeline, log_file: Callable[[str], Path], *, display: Display
@@ -183,8 +185,7 @@ class LocalRunner:
             if worker.connection in ended:
                 working.remove(worker)
                 result = worker.result()
-                if not result.executed:
-                    self._idle.append(worker)
+                (self._ended if result.executed else self._idle).append(worker)
                 display.ended(result)
                 yield result
             else:
