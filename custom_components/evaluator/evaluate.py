@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -35,58 +36,51 @@ Sample = list[tuple[int, bytes, float]]
 """Rows: a hash, the serialized tf.Example, the candidate's prediction."""
 
 
-def evaluate(
-    pipeline: beam.Pipeline,
-    files: Sequence[str],
-    models: Mapping[str, str],
-    *,
-    candidate: str,
-    label: str,
-    config: EvaluateConfig,
-    canary_rows: int,
-    folder: str,
-) -> None:
-    """Adds an evaluation to the Beam pipeline, which writes metrics and canary rows when it runs.
+@dataclass(frozen=True)
+class Asked:
+    """What is to be evaluated, and where to write it."""
 
-    Args:
-        pipeline: Where to add it.
-        files: The eval split: TFRecords of tf.Examples.
-        models: Location of each model by its name.
-        candidate: The model whose predictions the canary rows carry.
-        label: The label's column.
-        config: Slices and metrics.
-        canary_rows: How many raw rows to keep for the canary.
-        folder: Where to write.
-    """
+    files: Sequence[str]
+    """The eval split: TFRecords of tf.Examples."""
+    models: Mapping[str, str]
+    """Location of each model by its name."""
+    candidate: str
+    """The model whose predictions the canary rows carry."""
+    label: str
+    """The label's column."""
+    config: EvaluateConfig
+    """Slices and metrics."""
+    canary_rows: int
+    """How many raw rows to keep for the canary."""
+    folder: str
+    """Where to write."""
+
+
+def evaluate(pipeline: beam.Pipeline, asked: Asked) -> None:
+    """Adds an evaluation to the Beam pipeline: when it runs, it writes metrics and canary rows."""
+    folder = asked.folder
     batches = (
-        pipeline | "Files" >> beam.Create(files) | "Predict" >> beam.ParDo(Predict(dict(models)))
+        pipeline
+        | "Files" >> beam.Create(asked.files)
+        | "Predict" >> beam.ParDo(Predict(dict(asked.models)))
     )
     _ = (
         batches
-        | "Tally" >> beam.FlatMap(tally_slices, label, config)
+        | "Tally" >> beam.FlatMap(tally_slices, asked.label, asked.config)
         | "AddUp" >> beam.CombinePerKey(_add_up)
-        | "Measure" >> beam.Map(_measure, config)
+        | "Measure" >> beam.Map(_measure, asked.config)
         | "Collect" >> beam.combiners.ToList()
         | "WriteMetrics" >> beam.Map(lambda slices: tfma_files.write_metrics(folder, slices))
     )
     _ = (
         batches
-        | "Sample" >> beam.Map(_sample, candidate, canary_rows)
-        | "Thin" >> beam.CombineGlobally(_first, canary_rows)
+        | "Sample" >> beam.Map(_sample, asked.candidate, asked.canary_rows)
+        | "Thin" >> beam.CombineGlobally(_first, asked.canary_rows)
         | "WriteCanary" >> beam.Map(_write_canary, folder)
     )
 
 
-def evaluate_here(
-    files: Sequence[str],
-    models: Mapping[str, str],
-    *,
-    candidate: str,
-    label: str,
-    config: EvaluateConfig,
-    canary_rows: int,
-    folder: str,
-) -> dict[str, int]:
+def evaluate_here(asked: Asked) -> dict[str, int]:
     """Does in this process what `evaluate` adds to a Beam pipeline, in the memory of one batch.
 
     Returns:
@@ -97,16 +91,18 @@ def evaluate_here(
     def count(reason: str, rows: int) -> None:
         unusable[reason] += rows
 
-    predict = Predict(dict(models))
+    predict = Predict(dict(asked.models))
     predict.setup()
     totals: dict[tfma_files.SliceKey, Tallies] = {}
     sample: Sample = []
-    for batch in chain.from_iterable(map(predict.process, files)):
-        for key, tallies in tally_slices(batch, label, config, count):
+    for batch in chain.from_iterable(map(predict.process, asked.files)):
+        for key, tallies in tally_slices(batch, asked.label, asked.config, count):
             totals[key] = _add_up([totals[key], tallies]) if key in totals else tallies
-        sample = _first([sample, _sample(batch, candidate, canary_rows)], canary_rows)
-    tfma_files.write_metrics(folder, [_measure(part, config) for part in totals.items()])
-    _write_canary(sample, folder)
+        rows = _sample(batch, asked.candidate, asked.canary_rows)
+        sample = _first([sample, rows], asked.canary_rows)
+    measured = [_measure(part, asked.config) for part in totals.items()]
+    tfma_files.write_metrics(asked.folder, measured)
+    _write_canary(sample, asked.folder)
     return unusable
 
 

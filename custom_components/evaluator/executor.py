@@ -59,7 +59,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 column is missing.
         """
         from custom_components.evaluator import tfma_files
-        from custom_components.evaluator.evaluate import evaluate, evaluate_here
+        from custom_components.evaluator.evaluate import Asked, evaluate, evaluate_here
 
         config = EvaluateConfig.model_validate_json(exec_properties["evaluate"])
         candidate, label = exec_properties["candidate"], exec_properties["label"]
@@ -76,18 +76,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         tfma_files.write_config(
             folder, config, label=label, models=paths, data=files[0].rpartition("/")[0]
         )
-        asked = {
-            "candidate": candidate,
-            "label": label,
-            "config": config,
-            "canary_rows": exec_properties["canary_rows"],
-            "folder": folder,
-        }
+        asked = Asked(
+            files, paths, candidate, label, config, exec_properties["canary_rows"], folder
+        )
         if runs_here(self._beam_pipeline_args):
-            unusable = evaluate_here(files, paths, **asked)
+            unusable = evaluate_here(asked)
         else:
             with self._make_beam_pipeline() as pipeline:
-                evaluate(pipeline, files, paths, **asked)
+                evaluate(pipeline, asked)
             unusable = unusable_rows(pipeline.result)
         slices = tfma_files.read_slices(folder, config.metrics, config.slices)
         check_rows(slices, unusable, label, config)
