@@ -38,6 +38,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--to", dest="to_node", metavar="NODE", help="run this node and what leads to it")
     add("--no-cache", action="store_true", help="run nodes even where nothing changed")
     add("--resume", action="store_true", help="go on with the newest run, which did not end")
+    add("--note", default="", metavar="TEXT", help="words to keep with the models of this run")
     add("--jobs", type=int, metavar="N", help="nodes at once, in place of run.jobs")
     add("--plain", action="store_true", help="plain lines instead of a live table")
     arguments = parser.parse_args(argv)
@@ -70,16 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
         overrides.append(f"data.span={arguments.span}")
     if arguments.no_cache:
         overrides.append("run.cache=false")
-    config = load(arguments.config or DEFAULT, overrides)
+    configured = load(arguments.config or DEFAULT, overrides)
 
     from rich.console import Console
     from rich.text import Text
 
-    from pipeline import runs, unchanged
+    from pipeline import provenance, runs, unchanged
+    from pipeline.frameworks import installed
     from pipeline.lazy import imports
     from pipeline.quiet import errors_to
 
     console = Console(highlight=False)
+    config, left_out = installed(configured)
+    if left_out:
+        console.print(left_out, soft_wrap=True, markup=False)
     root = Path(config.pipeline_root)
     whole = not (arguments.only or arguments.from_node or arguments.to_node)
     with runs.only_one(root):
@@ -91,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         inputs = unchanged.inputs(config) if whole and not arguments.resume else None
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
         begin = time.time()
+        provenance.share(note=arguments.note)
         console.print("Loading TensorFlow and TFX …")
         with imports(), errors_to(this_run.log_file(this_run.id, "start")):
             from pipeline import metadata, summary, timeline
@@ -176,6 +182,7 @@ def command(arguments: argparse.Namespace, *, resume: bool = False) -> str:
         ("--to", arguments.to_node),
     ):
         words += [option, str(value)] if value is not None else []
+    words += ["--note", arguments.note] if arguments.note else []
     words += ["--no-cache"] if arguments.no_cache else []
     return shlex.join([*words, "--resume"] if resume else words)
 

@@ -20,3 +20,21 @@ class GateReport(Artifact):
         "span": Property(type=PropertyType.INT),
         "findings": Property(type=PropertyType.INT),
     }
+
+
+class ModelSelection(Artifact):
+    """Which model goes live and why: a folder with `selection.Selection` as selection.json.
+
+    Custom properties: `selected` (1 or 0), `winner` (its name, or empty), `reason`.
+    """
+
+    TYPE_NAME = "ModelSelection"
+
+
+class Registration(Artifact):
+    """What is told to MLflow of a run: a folder with registration.json and what came of it.
+
+    Custom properties: `registered` (1 once MLflow has it), `model_version`, `model_name`.
+    """
+
+    TYPE_NAME = "Registration"

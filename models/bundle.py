@@ -1,26 +1,32 @@
 """What is pushed, and how it is asked: raw rows or serialized tf.Examples in, probabilities out.
 
-    bundle = load("output/flights/serving/1700000000")
-    bundle.predict_rows([{"carrier": "UA", "distance": 719, …}])
+    bundle = Bundle.load("output/flights/serving/1700000000")
+    bundle.predict(pd.read_csv("flights.csv"))
 
-TensorFlow is imported by `load` and not before.
+A bundle is a folder with bundle.json (`models.manifest`) and, by what the model is made with:
+
+- Keras: a SavedModel, from raw columns to the probability, that any TensorFlow server takes;
+- PyTorch, scikit-learn, XGBoost: the transform graph, a SavedModel from raw columns to what models
+  learn from, in transform/, and the model beside it in its framework's own safe format;
+- an ensemble: a bundle for each member, in members/.
+
+Nothing in it is unpickled, and nothing is loaded before its checksums have been compared. What a
+framework takes to load is imported by `load` and not before.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import features
+from models import columns, features, manifest
+from models.manifest import ENSEMBLE, MEMBERS, Manifest
 from pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 EXAMPLES_SIGNATURE = "serving_default"
 """Takes EXAMPLES, a batch of serialized tf.Examples."""
@@ -28,33 +34,57 @@ RAW_SIGNATURE = "serving_raw"
 """Takes a tensor [rows] for each raw column, by its name."""
 EXAMPLES = "examples"
 PROBABILITY = "probability"
-"""The output of both: the probability of label 1."""
+"""The output of a whole model: the probability of label 1."""
+NUMBERS, CATEGORIES = "numbers", "categories"
+"""The outputs of a transform graph: `models.dataset.Rows` has their meaning."""
+TRANSFORM = "transform"
+"""The folder of the transform graph of a model that is no SavedModel itself."""
 
-Row = Mapping[str, Any]
+Predictions = NDArray[np.float32]
+Arrays = Mapping[str, NDArray[Any]]
+Predict = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[Any]]
+"""From numbers [rows, n] and categories [rows, k] to the probability [rows] of label 1."""
 
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
+class _Model(Protocol):
+    """What is asked, in one of two ways: by a signature and its inputs."""
 
-def load(path: str) -> Bundle:
-    """Loads the model in a folder.
-
-    Raises:
-        UserError: If there is none.
-    """
-    import tensorflow as tf
-
-    if not tf.saved_model.contains_saved_model(path):
-        raise UserError(f"{path} holds no model: expected a SavedModel's folder (saved_model.pb).")
-    return Bundle(tf.saved_model.load(path), path)
+    def __call__(self, signature: str, inputs: Arrays) -> Predictions: ...
 
 
 class Bundle:
     """A model that is asked by raw columns."""
 
-    def __init__(self, model: Any, path: str) -> None:
-        """Takes a loaded SavedModel, and where it was loaded from, for messages."""
+    def __init__(self, manifest: Manifest, model: _Model) -> None:
+        """Takes what `load` has loaded."""
+        self.manifest = manifest
         self._model = model
-        self._path = path
+
+    @classmethod
+    def load(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+        """Loads the bundle in a folder.
+
+        Args:
+            path: The folder.
+            verify: Whether its files are compared with their checksums; only for one that was
+                just written.
+
+        Raises:
+            UserError: If there is none, it is of another kind, it was changed, or the framework
+                that it takes is not installed.
+        """
+        folder = Path(path)
+        found = manifest.read(folder)
+        if verify:
+            manifest.verify(folder, found)
+        if found.framework == ENSEMBLE:
+            members = sorted((folder / MEMBERS).iterdir())
+            return cls(found, _Ensemble([cls.load(m, verify=False) for m in members]))
+        saved_model = folder if _is_saved_model(folder) else folder / TRANSFORM
+        graph = _Graph(saved_model)
+        if saved_model == folder:
+            return cls(found, graph.probability)
+        return cls(found, _Arrays(graph, _load_predict(found.framework, folder)))
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -62,118 +92,121 @@ class Bundle:
 
         A float64 column holds whole numbers, some of them missing; `models.export` says why.
         """
-        _, tensors = self._signature(RAW_SIGNATURE).structured_input_signature
-        return {features.column(name): tensor.dtype.name for name, tensor in tensors.items()}
+        return dict(self.manifest.inputs)
 
-    def predict_examples(self, examples: Sequence[bytes] | NDArray[Any]) -> NDArray[np.float32]:
-        """The probability [rows] of label 1 for each serialized tf.Example.
-
-        Raises:
-            UserError: If one is no tf.Example, or lacks a value that a row always has.
-        """
-        return self._predict(EXAMPLES_SIGNATURE, {EXAMPLES: np.asarray(examples, object)})
-
-    def predict_rows(self, rows: Sequence[Row] | pa.Table) -> NDArray[np.float32]:
+    def predict(self, rows: columns.Rows) -> Predictions:
         """The probability [rows] of label 1 for each raw row.
 
         Numbers may be given as text, as a CSV file has them; None is a missing value. Columns that
         the model does not take are ignored.
 
-        Raises:
-            UserError: If a row lacks a column, or holds a value that is not what it takes.
-        """
-        if hasattr(rows, "to_pylist"):
-            rows = rows.to_pylist()
-        columns = {
-            features.tensor(name): _column(name, dtype, rows) for name, dtype in self.inputs.items()
-        }
-        return self._predict(RAW_SIGNATURE, columns)
+        Args:
+            rows: A DataFrame, an Arrow table, batch or several, a dict of arrays, or a sequence
+                with a dict for each row.
 
-    def _predict(self, name: str, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        Raises:
+            UserError: If a column is not there, or a value is not what it takes.
+        """
+        return self.predict_columns(columns.arrays(rows, self.manifest.inputs))
+
+    def predict_columns(self, arrays: Arrays) -> Predictions:
+        """The same for columns [rows] that are of their types already (`columns.arrays`)."""
+        if not len(next(iter(arrays.values()))):
+            return np.empty(0, np.float32)
+        inputs = {features.tensor(name): values for name, values in arrays.items()}
+        return self._model(RAW_SIGNATURE, inputs)
+
+    def predict_examples(self, examples: Sequence[bytes] | NDArray[Any]) -> Predictions:
+        """The probability [rows] of label 1 for each serialized tf.Example.
+
+        Raises:
+            UserError: If one is no tf.Example, or lacks a value that a row always has.
+        """
+        if not len(examples):
+            return np.empty(0, np.float32)
+        return self._model(EXAMPLES_SIGNATURE, {EXAMPLES: np.asarray(examples, object)})
+
+
+def mean(predictions: Sequence[NDArray[Any]]) -> Predictions:
+    """What an ensemble says: the mean [rows] of its members' probabilities."""
+    average: Predictions = np.mean(np.asarray(predictions, np.float64), axis=0).astype(np.float32)
+    return average
+
+
+class _Ensemble:
+    def __init__(self, members: Sequence[Bundle]) -> None:
+        self._members = members
+
+    def __call__(self, signature: str, inputs: Arrays) -> Predictions:
+        return mean([member._model(signature, inputs) for member in self._members])
+
+
+class _Arrays:
+    """A model of arrays behind a transform graph."""
+
+    def __init__(self, graph: _Graph, predict: Predict) -> None:
+        self._graph = graph
+        self._predict = predict
+
+    def __call__(self, signature: str, inputs: Arrays) -> Predictions:
+        outputs = self._graph(signature, inputs)
+        return _by_row(self._predict(outputs[NUMBERS], outputs[CATEGORIES]))
+
+
+class _Graph:
+    """A SavedModel that is asked by its signatures."""
+
+    def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
-        signature = self._signature(name)
+        self._folder = folder
+        # Held: the signatures do not keep alive what they belong to.
+        self._model = tf.saved_model.load(str(folder))
+
+    def __call__(self, name: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        import tensorflow as tf
+
+        if name not in self._model.signatures:
+            found = ", ".join(sorted(self._model.signatures)) or "none"
+            raise UserError(f"{self._folder} has no signature {name!r} (it has: {found}).")
+        signature = self._model.signatures[name]
         types = signature.structured_input_signature[1]
-        tensors = {key: tf.constant(value, types[key].dtype) for key, value in inputs.items()}
+        tensors = {key: tf.constant(inputs[key], types[key].dtype) for key in types}
         try:
-            predictions = signature(**tensors)[PROBABILITY]
+            return {key: value.numpy() for key, value in signature(**tensors).items()}
         except tf.errors.InvalidArgumentError as error:
             # The first line only says that there was an error.
             reason = " ".join(str(error.message).splitlines()[1:2]) or str(error.message)
-            raise UserError(f"The model in {self._path} cannot take these rows: {reason}") from None
-        return np.asarray(predictions.numpy().reshape(-1), np.float32)
-
-    def _signature(self, name: str) -> Any:
-        if name not in self._model.signatures:
-            found = ", ".join(sorted(self._model.signatures)) or "none"
             raise UserError(
-                f"The model in {self._path} has no signature {name!r} (it has: {found})."
-            )
-        return self._model.signatures[name]
-
-
-def _column(name: str, dtype: str, rows: Sequence[Row]) -> NDArray[Any]:
-    convert, expected = _TYPES[dtype]
-    values = []
-    for number, row in enumerate(rows, start=1):
-        if name not in row:
-            close = difflib.get_close_matches(name, map(str, row), n=1)
-            offer = f" Is it {close[0]!r}? Rename it." if close else ""
-            raise UserError(f"Row {number} has no column {name!r}: expected {expected}.{offer}")
-        try:
-            if isinstance(row[name], bool | np.bool_):
-                raise TypeError
-            values.append(convert(row[name]))
-        except (ValueError, TypeError, OverflowError):
-            raise UserError(
-                f"Row {number}, column {name!r}: {row[name]!r} does not fit; expected {expected}."
+                f"The model in {self._folder} cannot take these rows: {reason}"
             ) from None
-    return np.array(values, object if dtype == "string" else dtype)
+
+    def probability(self, signature: str, inputs: Arrays) -> Predictions:
+        """What the graph of a whole model says."""
+        return _by_row(self(signature, inputs)[PROBABILITY])
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+def _by_row(probabilities: NDArray[Any]) -> Predictions:
+    """Probabilities [rows] of label 1, or [rows, classes] of each label where there are more."""
+    said = np.asarray(probabilities, np.float32)
+    return said.reshape(-1) if said.ndim == 1 or said.shape[1] == 1 else said
 
 
-def _string(value: Any) -> bytes:
-    if _is_missing(value):
-        return b""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str | int):
-        return str(value).encode()
-    raise TypeError
+def _is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
 
 
-def _float(value: Any) -> float:
-    if _is_missing(value):
-        return math.nan
-    number = float(value)
-    if abs(number) > _LARGEST_FLOAT:
-        raise ValueError
-    return number
-
-
-def _int(value: Any) -> int:
-    """A whole number of 64 bits: 3, 3.0 and "3" are the same."""
-    number = int(value) if isinstance(value, str | int) else _whole(float(value))
-    return int(np.int64(number))
-
-
-def _whole(number: float) -> int:
-    if not number.is_integer():
-        raise ValueError
-    return int(number)
-
-
-def _int_or_missing(value: Any) -> float:
-    return math.nan if _is_missing(value) else float(_int(value))
-
-
-_TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "string": (_string, "a string, or null if it is missing"),
-    "float32": (_float, "a number, or null if it is missing"),
-    "float64": (_int_or_missing, "a whole number, or null if it is missing"),
-    "int64": (_int, "a whole number, which no row may lack"),
-}
-"""How a value becomes what a tensor of the type holds, and what is expected in words."""
+def _load_predict(framework: str, folder: Path) -> Predict:
+    try:
+        module = importlib.import_module(f"models.{framework}_model")
+    except ModuleNotFoundError as error:
+        if error.name in (None, f"models.{framework}_model"):
+            raise UserError(
+                f"{folder} holds a model made with {framework!r}, which this code cannot load."
+            ) from None
+        raise UserError(
+            f"{folder} holds a model made with {framework!r}, which takes the package "
+            f"{error.name!r}: install it (here: make setup EXTRAS={framework})."
+        ) from None
+    predict: Predict = module.load(folder)
+    return predict

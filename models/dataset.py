@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -64,6 +64,16 @@ class Rows:
         order = among if rng is None else rng.permutation(among)
         for start in range(0, len(order), size):
             yield self.take(order[start : start + size])
+
+
+def class_weights(
+    labels: NDArray[np.float32], mode: Literal["none", "balanced"]
+) -> NDArray[np.float32]:
+    """What a row of label 0 and of label 1 weighs."""
+    if mode == "none":
+        return np.ones(2, np.float32)
+    counts = np.bincount(labels.astype(int), minlength=2)
+    return np.asarray(len(labels) / (2 * counts), np.float32)
 
 
 def read(file_patterns: Sequence[str], inputs: ModelInputs, *, memory_budget: float = 1.0) -> Rows:

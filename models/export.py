@@ -1,6 +1,6 @@
-"""Writes what is pushed: a SavedModel of preprocessing and model, which is asked by raw columns.
+"""Writes a SavedModel that takes raw columns: of a whole model, or of its preprocessing alone.
 
-It has two signatures, and both give {"probability": float32 [rows, 1]}:
+It has two signatures with the same outputs:
 
 - `serving_default` takes "examples", serialized tf.Examples [rows];
 - `serving_raw` takes each raw column by its name (`features.tensor`), a tensor [rows]. Its type
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
-from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, PROBABILITY, RAW_SIGNATURE
+from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, RAW_SIGNATURE
+from models.columns import Type
 from models.features import tensor
 from pipeline.config import FeaturesConfig
 
@@ -30,30 +31,30 @@ _Spec: TypeAlias = tf.io.FixedLenFeature | tf.io.VarLenFeature
 
 def save(
     folder: str,
-    model: tf.Module,
-    probability: Callable[[Tensors], tf.Tensor],
+    outputs: Callable[[Tensors], Tensors],
     *,
     transform: tft.TFTransformOutput,
     config: FeaturesConfig,
+    model: tf.Module | None = None,
 ) -> None:
     """Writes a SavedModel to `folder`.
 
     Args:
         folder: Where to; it need not exist.
-        model: What holds the variables that `probability` uses.
-        probability: Gives [rows, 1] for transformed columns [rows].
+        outputs: Gives the outputs by name, each with one value per row, for transformed columns
+            [rows].
         transform: The graph that `preprocessing_fn` became.
         config: Says which raw columns a model takes.
+        model: What holds the variables that `outputs` uses, if it uses any.
     """
-    specs = transform.raw_feature_spec()
-    specs = {column: specs[column] for column in config.inputs}
+    specs = _specs(transform, config)
     # TFT's own layer does what the loader does, and more that takes seconds to save.
     preprocess = SavedModelLoader(transform.transform_savedmodel_dir)
     served = tf.Module()
     served.model, served.preprocess = model, preprocess._imported
 
     def predict(columns: dict[str, Any]) -> Tensors:
-        return {PROBABILITY: probability(preprocess.apply_transform_model(columns))}
+        return outputs(preprocess.apply_transform_model(columns))
 
     # No attributes of what is saved, or they would be traced once more.
     @tf.function(autograph=False)
@@ -65,7 +66,7 @@ def save(
     def of_columns(**columns: tf.Tensor) -> Tensors:
         return predict({name: _as_parsed(columns[tensor(name)], s) for name, s in specs.items()})
 
-    raw = {tensor(name): _raw_tensor(spec) for name, spec in specs.items()}
+    raw = {tensor(name): tf.TensorSpec([None], _dtype(spec)) for name, spec in specs.items()}
     signatures = {
         EXAMPLES_SIGNATURE: of_examples.get_concrete_function(
             tf.TensorSpec([None], tf.string, EXAMPLES)
@@ -75,10 +76,20 @@ def save(
     tf.saved_model.save(served, folder, signatures)
 
 
-def _raw_tensor(spec: _Spec) -> tf.TensorSpec:
+def input_types(transform: tft.TFTransformOutput, config: FeaturesConfig) -> dict[str, Type]:
+    """The type of each raw column that a model takes, as `serving_raw` has it."""
+    specs = _specs(transform, config)
+    return {name: cast(Type, _dtype(spec).name) for name, spec in specs.items()}
+
+
+def _specs(transform: tft.TFTransformOutput, config: FeaturesConfig) -> dict[str, _Spec]:
+    specs = transform.raw_feature_spec()
+    return {column: specs[column] for column in config.inputs}
+
+
+def _dtype(spec: _Spec) -> tf.DType:
     optional = isinstance(spec, tf.io.VarLenFeature)
-    dtype = tf.float64 if optional and spec.dtype == tf.int64 else spec.dtype
-    return tf.TensorSpec([None], dtype)
+    return tf.float64 if optional and spec.dtype == tf.int64 else spec.dtype
 
 
 def _tolerant(spec: _Spec) -> _Spec:

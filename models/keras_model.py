@@ -10,60 +10,36 @@ different days (deep ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 201
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import PurePath
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 from numpy.typing import NDArray
-from tfx.components.trainer.fn_args_utils import FnArgs
 
-from models.dataset import Rows, matrices, read
-from models.export import save
-from models.features import ModelInputs
+from models import training
+from models.dataset import Rows, class_weights
+from models.history import Curve, History, ignore
 from pipeline import progress
-from pipeline.config import FeaturesConfig, KerasConfig, TrainConfig
+from pipeline.train_config import Framework, KerasConfig, TrainConfig
 
-HISTORY_FILE = "history.json"
-"""In the folder of the ModelRun artifact: the metrics of each epoch."""
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
 
 _STEPS_PER_EXECUTION = 64
 _ROWS_AT_ONCE = 8192
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains the model and exports it; TFX's Trainer calls this.
-
-    `fn_args.custom_config` holds "features", a FeaturesConfig, and "train", a TrainConfig, as JSON,
-    and "memory_budget" in GiB.
-    """
-    config = FeaturesConfig.model_validate_json(fn_args.custom_config["features"])
-    settings = TrainConfig.model_validate_json(fn_args.custom_config["train"])
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    inputs = ModelInputs.of(
-        config, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
-    )
-    budget = fn_args.custom_config["memory_budget"]
-    rows = read(fn_args.train_files, inputs, memory_budget=budget)
-    model, history = train(rows, inputs.sizes, settings)
-
-    def probability(columns: dict[str, tf.Tensor]) -> tf.Tensor:
-        return model(matrices(columns, inputs), training=False)
-
-    save(fn_args.serving_model_dir, model, probability, transform=transform, config=config)
-    tf.io.gfile.makedirs(fn_args.model_run_dir)
-    with tf.io.gfile.GFile(str(PurePath(fn_args.model_run_dir) / HISTORY_FILE), "w") as file:
-        file.write(json.dumps(history, indent=2))
+    """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    training.run(Framework.KERAS, training.Task.of(fn_args))
 
 
 def train(
     rows: Rows, sizes: Sequence[int], settings: TrainConfig
-) -> tuple[keras.Model, dict[str, Any]]:
+) -> tuple[keras.Model, History, float | None]:
     """Finds the number of epochs on held-out groups, if none is given; trains on all rows.
 
     Args:
@@ -73,18 +49,14 @@ def train(
             same weights.
 
     Returns:
-        The model, and the metrics of each epoch of both trainings.
+        The model, the losses of both trainings, and the loss of the rows that were held out.
     """
-    keras.utils.set_random_seed(settings.seed)
-    tf.config.experimental.enable_op_determinism()
     hyper = settings.keras
-    weights = class_weights(rows.labels, settings.class_weight)
-    searched: dict[str, list[float]] = {}
-    epochs = hyper.epochs
-    if epochs is None:
-        searched = search(rows, sizes, settings, weights=weights)
-        epochs = int(np.argmin(searched["val_loss"])) + 1
+    searched = search(rows, sizes, settings) if hyper.epochs is None else None
+    epochs = searched.best_step if searched else hyper.epochs or 1
 
+    _seed(settings)
+    weights = class_weights(rows.labels, settings.class_weight)
     everything = np.arange(len(rows))
     members = build_members(hyper.members, rows, sizes, hyper, weights=weights)
     trained = members.fit(
@@ -95,27 +67,56 @@ def train(
         verbose=0,
     ).history
     average = keras.ops.mean(members.output, axis=1, keepdims=True)
+    history = History(
+        framework=Framework.KERAS,
+        step="epoch",
+        steps=epochs,
+        search=searched,
+        training=Curve(learned=tuple(trained["loss"])),
+    )
     model = keras.Model(members.input, average)
-    return model, {"epochs": epochs, "search": searched, "training": trained}
+    return model, history, searched.best_loss if searched else None
+
+
+def probability(model: keras.Model, numbers: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
+    """What the exported model says: [rows, 1]."""
+    return model((numbers, categories), training=False)
 
 
 def search(
-    rows: Rows, sizes: Sequence[int], settings: TrainConfig, *, weights: NDArray[np.float32]
-) -> dict[str, list[float]]:
-    """The metrics of each epoch on held-out groups, up to some after the best one."""
+    rows: Rows,
+    sizes: Sequence[int],
+    settings: TrainConfig,
+    *,
+    report: Callable[[int, float], None] = ignore,
+) -> Curve:
+    """The loss of each epoch on held-out groups, up to some after the best one.
+
+    `report` is told each epoch's number and held-out loss, and may raise to end the search.
+    """
+    _seed(settings)
     hyper = settings.keras
+    weights = class_weights(rows.labels, settings.class_weight)
     learn, stop = rows.hold_out(settings.validation_share)
     model = build_members(1, rows, sizes, hyper, weights=weights)
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
-    history: dict[str, list[float]] = model.fit(
+    told = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: report(epoch + 1, logs["val_loss"])
+    )
+    history = model.fit(
         batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
         validation_data=batches(rows, stop, 8 * hyper.batch_size, weights=weights),
         epochs=hyper.max_epochs,
-        callbacks=[stopping, _Progress(hyper.max_epochs, len(learn), hyper.batch_size)],
+        callbacks=[stopping, told, _Progress(hyper.max_epochs, len(learn), hyper.batch_size)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
-    return history
+    return Curve(learned=tuple(history["loss"]), held_out=tuple(history["val_loss"]))
+
+
+def _seed(settings: TrainConfig) -> None:
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
 
 
 def build_members(
@@ -176,16 +177,6 @@ def members_loss(labels: keras.KerasTensor, probabilities: keras.KerasTensor) ->
     """The mean of the members' own losses [batch], so that each learns as if it were alone."""
     labels = keras.ops.broadcast_to(labels, keras.ops.shape(probabilities))
     return keras.losses.binary_crossentropy(labels, probabilities)
-
-
-def class_weights(
-    labels: NDArray[np.float32], mode: Literal["none", "balanced"]
-) -> NDArray[np.float32]:
-    """What a row of label 0 and of label 1 weighs."""
-    if mode == "none":
-        return np.ones(2, np.float32)
-    counts = np.bincount(labels.astype(int), minlength=2)
-    return np.asarray(len(labels) / (2 * counts), np.float32)
 
 
 def batches(

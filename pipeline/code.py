@@ -23,6 +23,16 @@ _LIBRARIES = (
     "tensorflow-transform",
     "tfx",
 )
+"""Those that every node stands on."""
+_WHERE_IMPORTED = {
+    "mlflow": ("mlflow",),
+    "optuna": ("optuna",),
+    "sklearn": ("scikit-learn",),
+    "skops": ("skops",),
+    "torch": ("torch",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+}
+"""Those of single nodes: packages by the name of their module."""
 _MODULE_NAME = re.compile(r"\b(?:pipeline|models|custom_components)(?:\.\w+)+")
 
 
@@ -41,6 +51,7 @@ def digest(mentions: Iterable[str]) -> str:
             modules |= _closure(name)
         if mention.startswith("/") and "\n" not in mention and Path(mention).is_file():
             sha.update(Path(mention).read_bytes())
+    sha.update(library_versions(name for file in modules for name in _names(file)).encode())
     for file in sorted(modules):
         sha.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes())
     return sha.hexdigest()
@@ -51,10 +62,19 @@ def project_files() -> list[Path]:
     return sorted(file for name in _PACKAGES for file in (PROJECT / name).rglob("*.py"))
 
 
+def library_versions(imported: Iterable[str] = _WHERE_IMPORTED) -> str:
+    """The libraries that decide what code makes that imports these modules, with their versions."""
+    roots = {name.partition(".")[0] for name in imported}
+    single = [p for root in roots for p in _WHERE_IMPORTED.get(root, ())]
+    return " ".join(filter(None, map(_version, [*_LIBRARIES, *sorted(single)])))
+
+
 @functools.cache
-def library_versions() -> str:
-    """The libraries that decide what a node makes, with their versions."""
-    return " ".join(f"{name}={importlib.metadata.version(name)}" for name in _LIBRARIES)
+def _version(package: str) -> str:
+    try:
+        return f"{package}={importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _closure(name: str) -> set[Path]:
@@ -86,7 +106,8 @@ def _files(name: str) -> Iterator[Path]:
 
 
 @functools.cache
-def _imports(file: Path) -> tuple[Path, ...]:
+def _names(file: Path) -> tuple[str, ...]:
+    """The dotted names of all that a file imports."""
     names: list[str] = []
     for statement in ast.walk(ast.parse(file.read_bytes(), str(file))):
         match statement:
@@ -97,4 +118,10 @@ def _imports(file: Path) -> tuple[Path, ...]:
             # A module that is run by its name, as in python -m models.train.
             case ast.Constant(value=str(text)) if _MODULE_NAME.fullmatch(text):
                 names.append(text)
-    return tuple(f for name in names if _MODULE_NAME.match(name) for f in _files(name))
+    return tuple(names)
+
+
+@functools.cache
+def _imports(file: Path) -> tuple[Path, ...]:
+    """The project's files that a file imports."""
+    return tuple(f for name in _names(file) if _MODULE_NAME.match(name) for f in _files(name))

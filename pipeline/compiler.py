@@ -6,7 +6,7 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.local import runner_utils
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.code import digest, library_versions
+from pipeline.code import digest
 from pipeline.config import PipelineConfig
 from pipeline.pipeline import SPAN_PARAMETER, create_pipeline
 
@@ -27,7 +27,7 @@ def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
         node_id = node.node_info.id
         if node_id not in deployment.executor_specs:
             continue  # Resolvers have no executor and are never cached.
-        names = [library_versions(), str(deployment.executor_specs[node_id])]
+        names = [str(deployment.executor_specs[node_id])]
         if node_id in deployment.custom_driver_specs:
             names.append(str(deployment.custom_driver_specs[node_id]))
         parameters = node.parameters.parameters

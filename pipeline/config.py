@@ -11,22 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.sections import Column, Location, Section, Share
+from pipeline.train_config import TrainConfig, TuneConfig
 
 PROJECT = Path(__file__).resolve().parents[1]
 """The project's folder: relative locations in a configuration start here."""
-
-Column = Annotated[str, Field(min_length=1)]
-Location = Annotated[str, Field(min_length=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are mistakes, and a loaded config does not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class FileFormat(StrEnum):
@@ -187,46 +178,6 @@ class GateConfig(Section):
     """A span with fewer rows stops the run."""
 
 
-class KerasConfig(Section):
-    """Hyper-parameters of the Keras model."""
-
-    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
-    """Units of each hidden layer."""
-    members: Annotated[int, Field(ge=1)] = 4
-    """Networks whose probabilities are averaged."""
-    embedding_dim: Annotated[int, Field(ge=1)] = 8
-    """Largest size of a categorical feature's embedding."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of units left out at each training step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Step size of Adam at the start."""
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    """Decoupled weight decay of AdamW."""
-    batch_size: Annotated[int, Field(ge=1)] = 512
-    """Rows per training step."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    """Passes over the training rows; by default as many as were best for rows held out."""
-    max_epochs: Annotated[int, Field(ge=1)] = 20
-    """Passes in search of the best number, at most."""
-    patience: Annotated[int, Field(ge=1)] = 3
-    """Epochs without a better validation loss before the search stops."""
-
-
-class TrainConfig(Section):
-    """What is trained."""
-
-    frameworks: tuple[Literal["keras"], ...] = ("keras",)
-    """One model each, trained in parallel."""
-    seed: int = 20130101
-    """Of every random choice, so that a run can be repeated."""
-    class_weight: Literal["none", "balanced"] = "none"
-    """balanced: rows weigh by the inverse of their class's share. Probabilities shift with it."""
-    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    """Share of the train split's groups on which the number of epochs is chosen."""
-    keras: KerasConfig = KerasConfig()
-    """Hyper-parameters of the Keras model."""
-
-
 class Threshold(Section):
     """Bounds that a metric must keep for a model to be blessed."""
 
@@ -272,6 +223,10 @@ class EvaluateConfig(Section):
     """What must hold for every slice."""
     decision_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The probability from which a row counts as a 1, for accuracy, precision and recall."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Of the intervals that are given with the metrics."""
+    replicates: Annotated[int, Field(ge=100)] = 1000
+    """Samples of the bootstrap from which intervals and differences between models are told."""
 
     @model_validator(mode="after")
     def _judges_only_what_it_computes(self) -> Self:
@@ -291,6 +246,26 @@ class EvaluateConfig(Section):
         return self
 
 
+class SelectConfig(Section):
+    """Which of the blessed models goes live."""
+
+    metric: Metric = Metric.AUC
+    """What the best is best in."""
+    margin: float = 0.0
+    """How much better than the live model, in the metric's unit. Below 0: how much worse will do,
+    for a newer model."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Share of the bootstrap's samples in which it must be so; what falls short is a tie."""
+    max_slice_loss: Annotated[float, Field(ge=0)] | None = 0.05
+    """How much worse than the live model a guarded slice may be in `metric`."""
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Median of the milliseconds for one raw row."""
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    """Megabytes of the model's folder."""
+    ensemble: Annotated[int, Field(ge=0)] = 3
+    """The mean of so many of the best models is one more candidate; 0 or 1: none."""
+
+
 class CanaryConfig(Section):
     """How the pushed form of a model is tried before it is live."""
 
@@ -307,6 +282,24 @@ class PushConfig(Section):
 
     directory: Location | None = None
     """The serving folder: a numbered folder per version; by default serving/ below the root."""
+
+
+class RegisterConfig(Section):
+    """What MLflow keeps of each run."""
+
+    enabled: bool = True
+    """Whether trainings and models are registered."""
+    tracking_uri: Location | None = None
+    """MLflow's server, or sqlite:///FILE; by default mlflow.db below the root. A password belongs
+    in MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN."""
+    artifacts: Location | None = None
+    """Where artifacts go; by default the server's choice, or mlflow/ below the root."""
+    name: Annotated[str, Field(min_length=1)] | None = None
+    """The registered model; by default the pipeline's name."""
+    approval: Literal["auto", "manual"] = "auto"
+    """manual: the champion waits for `python -m pipeline registry approve` before it is live."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """How long to wait for the server; then the run goes on, and registers when asked again."""
 
 
 class RunConfig(Section):
@@ -335,10 +328,13 @@ class PipelineConfig(Section):
     data: DataConfig
     features: FeaturesConfig
     gate: GateConfig = GateConfig()
+    tune: TuneConfig = TuneConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    select: SelectConfig = SelectConfig()
     canary: CanaryConfig = CanaryConfig()
     push: PushConfig = PushConfig()
+    registration: Annotated[RegisterConfig, Field(alias="register")] = RegisterConfig()
     run: RunConfig = RunConfig()
 
     @property
@@ -355,6 +351,19 @@ class PipelineConfig(Section):
     def serving_directory(self) -> str:
         """Absolute location of the serving folder."""
         return absolute(self.push.directory or f"{self.pipeline_root}/serving")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's server, or the database of the project's own store."""
+        return self.registration.tracking_uri or f"sqlite:///{self.pipeline_root}/mlflow.db"
+
+    @model_validator(mode="after")
+    def _selects_by_what_it_computes(self) -> Self:
+        if self.select.metric not in self.evaluate.metrics:
+            raise ValueError(
+                f"select.metric {self.select.metric} is not in evaluate.metrics; add it there"
+            )
+        return self
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
+from tfx.types.channel_utils import union
 
 from custom_components.canary.component import Canary
 from custom_components.data_gate import DataGate
@@ -19,12 +19,18 @@ from custom_components.evaluator.component import Evaluator
 from custom_components.example_gen.columns import load_table
 from custom_components.example_gen.component import TabularExampleGen
 from custom_components.example_gen.settings import IngestSettings
+from custom_components.model_selector import ModelSelector
 from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 from custom_components.statistics_gen import StatisticsGen
+from custom_components.trainer import Trainer
 from custom_components.transform import Transform
 from pipeline.config import PipelineConfig, absolute
+from pipeline.train_config import Framework
+
+PUSHER = "Pusher"
+"""The id of the node that makes a model live."""
 
 SPAN_PARAMETER = "span"
 """The runtime parameter that says which span to ingest; `pipeline.compiler` writes its value."""
@@ -86,52 +92,56 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         disable_statistics=True,
         disable_analyzer_cache=True,
     )
-    trainer = Trainer(
-        run_fn="models.keras_model.run_fn",
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema,
-        custom_config={
-            "features": features,
-            "train": config.train.model_dump_json(),
-            "memory_budget": config.data.memory_budget,
-        },
-    ).with_id("Trainer.keras")
-    model = trainer.outputs["model"]
+    trainers = [
+        _trainer(config, framework, transform, schema) for framework in config.train.frameworks
+    ]
+    models = union([trainer.outputs["model"] for trainer in trainers])
 
-    # Better than the bounds and the live model? Does it serve? Then it is the live model.
+    # Better than the bounds? Which is the best, and better than the live model? Does it serve?
     live = Resolver(
         strategy_class=LiveModel,
-        candidate=model,
-        live=ever_made(standard_artifacts.PushedModel, "Pusher"),
+        candidate=models,
+        live=ever_made(standard_artifacts.PushedModel, PUSHER),
     ).with_id("LiveModel")
     evaluator = Evaluator(
         examples=window.outputs["examples"],
-        model=model,
+        models=models,
         baseline_model=live.outputs["live"],
         evaluate=config.evaluate.model_dump_json(),
         label=config.features.label,
         canary_rows=config.canary.rows,
+        ensemble=config.select.ensemble,
+        group_by=config.data.split_by or "",
+    )
+    selector = ModelSelector(
+        models=models,
+        evaluation=evaluator.outputs["evaluation"],
+        baseline_model=live.outputs["live"],
+        select=config.select.model_dump_json(),
+        evaluate=config.evaluate.model_dump_json(),
     )
     canary = Canary(
-        model=model,
+        model=selector.outputs["model"],
         evaluation=evaluator.outputs["evaluation"],
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=selector.outputs["blessing"],
         canary=config.canary,
     )
+
+    # Then it is the live model, and MLflow knows of it.
     pusher = Pusher(
-        model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model=selector.outputs["model"],
+        model_blessing=selector.outputs["blessing"],
         infra_blessing=canary.outputs["blessing"],
         directory=config.serving_directory,
     )
+    components = [
+        *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
+        *(window, transform, *trainers, live, evaluator, selector, canary, pusher),
+    ]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.pipeline_root,
-        components=[
-            *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
-            *(window, transform, trainer, live, evaluator, canary, pusher),
-        ],
+        components=components,
         enable_cache=config.run.cache,
         beam_pipeline_args=list(config.run.beam_args),
     )
@@ -144,3 +154,20 @@ def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
     else:
         schema_gen = SchemaGen(statistics=statistics)
     return schema_gen.with_id("SchemaGen")
+
+
+def _trainer(
+    config: PipelineConfig, framework: Framework, transform: Transform, schema: Channel
+) -> BaseComponent:
+    """The trainer of one framework's model; its hyper-parameters alone are part of its settings."""
+    return Trainer(
+        run_fn=f"models.{framework}_model.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema,
+        custom_config={
+            "features": config.features.model_dump_json(),
+            "train": config.train.only(framework).model_dump_json(),
+            "memory_budget": config.data.memory_budget,
+        },
+    ).with_id(f"Trainer.{framework}")

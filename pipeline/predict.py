@@ -36,7 +36,7 @@ def predict_row(config: PipelineConfig, row: str, *, version: str | None = None)
     if not isinstance(values, dict):
         raise UserError('--row: expected one JSON object, as in {"carrier": "UA", "distance": 719}')
     folder = _model(config, version)
-    probability = _load(folder).predict_rows([values])[0]
+    probability = _load(folder).predict([values])[0]
     print(f"{config.features.label}: {probability:.4f}  (model version {folder.name})")
 
 
@@ -65,15 +65,15 @@ def predict_file(
         writer = csv.writer(stream)
         writer.writerow([*first, PROBABILITY])
         while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            for row, probability in zip(batch, bundle.predict_rows(batch), strict=True):
+            for row, probability in zip(batch, bundle.predict(batch), strict=True):
                 writer.writerow([*row.values(), f"{probability:.6f}"])
 
 
 def _load(folder: Path) -> Any:
     with errors_to(Path(os.devnull)):
-        from models.bundle import load
+        from models.bundle import Bundle
 
-        return load(str(folder))
+        return Bundle.load(folder)
 
 
 def _model(config: PipelineConfig, version: str | None) -> Path:

@@ -8,23 +8,27 @@ import shlex
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from custom_components import gate_report
+from custom_components import selection as selections
 from custom_components.canary import report as canary_report
 from custom_components.evaluator import verdict as verdicts
 from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
+from custom_components.selection import Selection
 from pipeline import metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
 from pipeline.node import NodeResult
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
+
+Outputs: TypeAlias = "dict[str, dict[str, list[metadata_store_pb2.Artifact]]]"
 
 _SLICES_SHOWN = 5
 
@@ -73,8 +77,11 @@ def summary(
         folder = Path(outputs["Evaluator"]["evaluation"][0].uri)
         verdict = Verdict.model_validate_json((folder / verdicts.FILE).read_text())
         _print_metrics(console, config, verdict)
-        _print_slices(console, verdict)
-        _print_decision(console, verdict, outputs)
+        selection = _selection(outputs)
+        _print_slices(console, verdict, selection)
+        _print_choice(console, selection)
+        _print_decision(console, selection, outputs)
+        _print_registration(console, outputs)
         _print_how_to_ask(console, config, folder, predict)
     cores = os.cpu_count() or 1
     share = timeline.busy(bars, cores)
@@ -99,40 +106,58 @@ def _print_gate(console: Console, folder: Path) -> None:
 
 
 def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -> None:
-    table = Table(box=None, padding=(0, 3, 0, 0), title_justify="left")
+    """A column for each model; what fails a check is red."""
+    names = [*verdict.candidates, *([verdict.live] if verdict.live else [])]
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(f"{verdict.rows:,} rows")
-    table.add_column("candidate", justify="right")
-    table.add_column("live", justify="right")
+    for name in names:
+        live = name == verdict.live
+        table.add_column(f"live {verdict.live_framework}" if live else name, justify="right")
     table.add_column("bound")
-    candidate = verdict.models[verdict.candidate]
-    live = verdict.models[verdict.live] if verdict.live else {}
     for metric in config.evaluate.metrics:
         overall = [c for c in verdict.checks if c.metric is metric and c.rule is not Rule.GUARD]
-        table.add_row(
-            metric, _number(candidate[metric]), _number(live.get(metric)), _bounds(overall)
-        )
-    console.print(f"\n[bold]Model[/]  {verdict.candidate}")
+        failed = {check.model for check in overall if not check.passed}
+        values = [_number(verdict.models[name][metric]) for name in names]
+        colored = [f"[red]{v}[/]" if n in failed else v for n, v in zip(names, values, strict=True)]
+        table.add_row(metric, *colored, _bounds(overall))
+        if metric is config.select.metric:
+            widths = [_half_width(verdict.intervals.get(name, {}).get(metric)) for name in names]
+            table.add_row(f"[dim]{verdict.confidence:.0%} within", *widths, style="dim")
+    costs = [verdict.costs.get(name) for name in names]
+    table.add_row("one row, ms", *(f"{c.latency_ms:.1f}" if c else "-" for c in costs))
+    table.add_row("size, MB", *(f"{c.size_bytes / 1e6:.1f}" if c else "-" for c in costs))
+    console.print("\n[bold]Models[/]")
     console.print(table)
+    if verdict.members:
+        console.print(f"[dim]ensemble: the mean of {', '.join(verdict.members)}[/]")
 
 
-def _bounds(checks: list[Check]) -> str:
+def _half_width(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"±{(interval[1] - interval[0]) / 2:.3f}"
+
+
+def _bounds(checks: Sequence[Check]) -> str:
     words = {Rule.MIN: "at least", Rule.MAX: "at most", Rule.MAX_REGRESSION: "worse by at most"}
-    told = []
-    for check in checks:
-        sign = "" if not check.judged else " [green]✓[/]" if check.passed else " [bold red]✗[/]"
-        told.append(f"{words[check.rule]} {check.bound:g}{sign}")
-    return ", ".join(told)
+    return ", ".join({f"{words[check.rule]} {check.bound:g}": None for check in checks})
 
 
-def _print_slices(console: Console, verdict: Verdict) -> None:
-    """The guarded slices: those that fail, else those that lost most to the live model."""
-    guarded = [c for c in verdict.checks if c.rule is Rule.GUARD and c.judged]
+def _selection(outputs: Outputs) -> Selection | None:
+    if "ModelSelector" not in outputs:
+        return None
+    folder = Path(outputs["ModelSelector"]["selection"][0].uri)
+    return Selection.model_validate_json((folder / selections.FILE).read_text())
+
+
+def _print_slices(console: Console, verdict: Verdict, selection: Selection | None) -> None:
+    """The guarded slices of the best candidate: those that fail, else those that lost most."""
+    best = selection.winner or selection.candidates[0].name if selection else verdict.candidates[0]
+    guarded = [c for c in verdict.checks if c.rule is Rule.GUARD and c.judged and c.model == best]
     if not guarded:
         return
     guarded.sort(key=lambda c: (c.passed, -_regression(c)))
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("guarded slices")
-    for name in ("rows", "candidate", "live", "change"):
+    for name in ("rows", best, "live", "change"):
         table.add_column(name, justify="right")
     for check in guarded[:_SLICES_SHOWN]:
         name = ", ".join(f"{column} {value}" for column, value in check.slice.items())
@@ -158,34 +183,61 @@ def _regression(check: Check) -> float:
     return how_much_worse(check.metric, check.value, check.live)
 
 
-def _print_decision(
-    console: Console,
-    verdict: Verdict,
-    outputs: dict[str, dict[str, list[metadata_store_pb2.Artifact]]],
-) -> None:
-    console.print()
-    if "Pusher" not in outputs:
-        word = "blessed" if verdict.blessed else "not blessed"
-        console.print(f"[bold]Decision[/]  {word}; the nodes that push were not part of this run")
+def _print_choice(console: Console, selection: Selection | None) -> None:
+    """The best candidate, and why not the others."""
+    if selection is None:
+        return
+    console.print(f"\n[bold]Choice[/]  {escape(selection.reason)}", soft_wrap=True)
+    for candidate in selection.candidates:
+        if candidate.name != selection.winner:
+            console.print(f"  [dim]{candidate.name}: {escape(candidate.reason)}[/]", soft_wrap=True)
+
+
+def _print_decision(console: Console, selection: Selection | None, outputs: Outputs) -> None:
+    if "Canary" not in outputs:
+        console.print("[bold]Decision[/]  none: the nodes that push were not part of this run")
         return
     folder = Path(outputs["Canary"]["blessing"][0].uri)
     canary = canary_report.CanaryReport.model_validate_json(
         (folder / canary_report.FILE).read_text()
     )
-    pushed = outputs["Pusher"]["pushed_model"][0].custom_properties
     if canary.latency is not None and canary.blessed:
         console.print(
             f"[bold]Canary[/]  {canary.rows} rows answered as evaluated (largest difference "
             f"{canary.max_difference:.1g}), one row in {canary.latency.p50_ms:.1f} ms, in a batch "
             f"{canary.latency.rows_per_second:,.0f} rows a second"
         )
-    if pushed["pushed"].int_value:
-        console.print("[bold green]Decision[/]  pushed: every check passed")
-        console.print(f"Model: {pushed['pushed_destination'].string_value}", soft_wrap=True)
+    pushed = outputs["Pusher"]["pushed_model"][0] if "Pusher" in outputs else None
+    if pushed is not None and pushed.custom_properties["pushed"].int_value:
+        destination = pushed.custom_properties["pushed_destination"].string_value
+        console.print("[bold green]Decision[/]  pushed")
+        console.print(f"Model: {destination}", soft_wrap=True)
+        return
+    console.print("[bold yellow]Decision[/]  not pushed; the live model, if any, stays:")
+    if canary.blessed:
+        reason = "it waits for a person: python -m pipeline registry approve"
+    elif selection is not None and selection.winner is None:
+        reason = "no candidate was chosen"
     else:
-        console.print("[bold yellow]Decision[/]  not pushed; the live model, if any, stays:")
-        for reason in [c.reason for c in verdict.failures] or [canary.reason or ""]:
-            console.print(f"  {escape(reason)}", soft_wrap=True)
+        reason = canary.reason or ""
+    console.print(f"  {escape(reason)}", soft_wrap=True)
+
+
+def _print_registration(console: Console, outputs: Outputs) -> None:
+    if "Registrar" not in outputs:
+        return
+    facts = outputs["Registrar"]["registration"][0].custom_properties
+    if not facts["registered"].int_value:
+        console.print(
+            f"[bold yellow]MLflow[/]  not yet told: {escape(facts['reason'].string_value)}\n"
+            "  It will be by the next run, or by python -m pipeline registry sync",
+            soft_wrap=True,
+        )
+    elif version := facts["model_version"].string_value:
+        name = facts["model_name"].string_value
+        console.print(f"[bold]MLflow[/]  {name} version {version}; make ui shows it")
+    else:
+        console.print("[bold]MLflow[/]  the trainings are there; no model is registered; make ui")
 
 
 def _print_how_to_ask(

@@ -18,7 +18,12 @@ FILE = "verdict.json"
 """The verdict's name in the evaluation's folder."""
 
 CANARY_FILE = "canary.parquet"
-"""Raw rows: `example`, a serialized tf.Example, and the candidate's `prediction`."""
+"""Raw rows: `example`, a serialized tf.Example, and each candidate's prediction under its name."""
+
+BOOTSTRAP_FILE = "bootstrap.parquet"
+"""The metrics over all rows in each of the bootstrap's samples: `model`, `metric`, `values`, a list
+with one value for each sample. Place i of every list is the same sample, so differences between
+models are paired."""
 
 COUNTERS = "evaluator"
 """Beam's namespace of the counts of unusable rows."""
@@ -28,12 +33,17 @@ UNUSABLE_PREDICTIONS = "unusable predictions of "
 """The count of rows for which the model of that name gave no probability."""
 LIVE = "live"
 """The name under which the live model is evaluated."""
+ENSEMBLE = "ensemble"
+"""The name of the mean of the best candidates."""
 
 Value = str | int | float
 """A value of a slice's column."""
 
 Metrics = dict[Metric, float | None]
 """A model's metrics; None where one is undefined, as AUC is where all rows are of one class."""
+
+Intervals = dict[Metric, tuple[float, float] | None]
+"""The lower and the upper end of each metric; None where it is undefined."""
 
 
 class Rule(StrEnum):
@@ -64,6 +74,8 @@ class Slice(_Record):
     """Share of rows whose label is 1."""
     models: dict[str, Metrics]
     """Metrics by model name: each candidate, and `live` if there is a live model."""
+    intervals: dict[str, Intervals] = {}
+    """Where the metrics lie in most of the bootstrap's samples, by model name."""
 
     @property
     def name(self) -> str:
@@ -98,27 +110,51 @@ class Check(_Record):
     """All of this in one sentence."""
 
 
+class Cost(_Record):
+    """What it takes to ask a model, measured in the evaluator's process."""
+
+    latency_ms: float
+    """Median of the milliseconds for one raw row."""
+    rows_per_second: float
+    """With many raw rows in a batch."""
+    size_bytes: int
+    """Bytes of its folder."""
+
+
 class Verdict(_Record):
     """What an evaluation found and decided."""
 
-    blessed: bool
-    """Whether the candidate passed every check."""
-    candidate: str
-    """The name of the model that is judged."""
+    candidates: tuple[str, ...]
+    """The names of the models that are judged, in the order of the alphabet; an ensemble last."""
+    blessed: dict[str, bool]
+    """Whether each candidate passed every check."""
+    members: tuple[str, ...] = ()
+    """The candidates whose mean the ensemble is; empty if there is none."""
     live: str | None
-    """The name of the model that it was compared with, or None if no model is live."""
+    """The name of the model that they were compared with, or None if no model is live."""
+    live_framework: str | None = None
+    """What that one is made with."""
     rows: int
     """Rows of the eval split."""
     label_mean: float
     """Share of them whose label is 1."""
     models: dict[str, Metrics]
     """Metrics over all rows, by model name."""
+    intervals: dict[str, Intervals] = {}
+    """Where they lie in most of the bootstrap's samples, by model name."""
+    confidence: float = 0.95
+    """In what share of them."""
+    replicates: int = 0
+    """How many samples the bootstrap drew."""
+    groups: str = "rows"
+    """What it drew: "rows", or the column whose values were kept together."""
+    costs: dict[str, Cost] = {}
+    """What each model costs to ask, by its name."""
     slices: list[Slice]
     """Every slice but the one of all rows, in the order of the configuration, largest first."""
     checks: list[Check]
-    """Every comparison that was made or would have been."""
+    """Every comparison that was made or would have been, candidate by candidate."""
 
-    @property
-    def failures(self) -> list[Check]:
-        """The checks that speak against the candidate."""
-        return [check for check in self.checks if not check.passed]
+    def failures(self, candidate: str) -> list[Check]:
+        """The checks that speak against a candidate."""
+        return [check for check in self.checks if check.model == candidate and not check.passed]

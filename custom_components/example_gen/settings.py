@@ -7,7 +7,8 @@ from typing import Self
 
 from pydantic import model_validator
 
-from pipeline.config import CsvOptions, DataConfig, FileFormat, OnBadRow, Section
+from pipeline.config import CsvOptions, DataConfig, FileFormat, OnBadRow
+from pipeline.sections import Section
 
 
 class ColumnType(StrEnum):

@@ -28,7 +28,9 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from custom_components.beam import runs_here
 from custom_components.example_gen.write import SplitWriter
+from custom_components.resolvers import span_of
 from custom_components.transform.analyze import Analyzed, Unsupported, analyze
+from models.manifest import EXAMPLE_ROW_FILE, plain
 from pipeline import progress
 
 Artifacts = dict[str, list[types.Artifact]]
@@ -54,6 +56,7 @@ class Executor(executor.Executor):
         except Unsupported as reason:
             logging.info("Transform goes through a Beam pipeline: %s", reason)
             super().Do(input_dict, output_dict, exec_properties)
+        _describe(input_dict, output_dict)
 
     def _check(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -77,6 +80,25 @@ class Executor(executor.Executor):
                 raise Unsupported("the examples are not tf.Examples")
             if examples_utils.get_file_format(artifact) not in (None, "", "tfrecords_gzip"):
                 raise Unsupported("the examples are not in gzipped TFRecords")
+
+
+def _describe(input_dict: Artifacts, output_dict: Artifacts) -> None:
+    """Says what the outputs were made from: the span of each, and a raw row for those who ask."""
+    examples = input_dict[keys.EXAMPLES_KEY]
+    for source, made in zip(
+        examples, output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY, []), strict=False
+    ):
+        made.set_int_custom_property("span", span_of(source))
+    schema_file = io_utils.get_only_uri_in_dir(
+        artifact_utils.get_single_uri(input_dict[keys.SCHEMA_KEY])
+    )
+    schema = io_utils.SchemaReader().read(schema_file)
+    split = artifact_utils.decode_split_names(examples[-1].split_names)[0]
+    batch = next(_batches(_sources(examples[-1:], split, schema)[0])).slice(0, 1).to_pylist()
+    row = {name: (values or [None])[0] for name, values in batch[0].items()}
+    folder = artifact_utils.get_single_uri(output_dict[keys.TRANSFORM_GRAPH_KEY])
+    with fileio.open(f"{folder}/{EXAMPLE_ROW_FILE}", "w") as file:
+        file.write(json.dumps(plain(row)))
 
 
 def _run_here(

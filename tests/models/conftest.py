@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models import bundle
-from pipeline.config import FeaturesConfig, TrainConfig
+from models.bundle import Bundle
+from pipeline.config import FeaturesConfig
+from pipeline.train_config import TrainConfig
 from tests.models.transformed import Transformed, transform
 
 ROWS = 400
@@ -73,5 +74,5 @@ def model_folder(transformed: Transformed, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def model(model_folder: Path) -> bundle.Bundle:
-    return bundle.load(str(model_folder))
+def model(model_folder: Path) -> Bundle:
+    return Bundle.load(model_folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import bundle
 from models.bundle import Bundle
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
@@ -21,37 +22,37 @@ ROW = {"distance": 500, "wind": 9.5, "carrier": "UA", "gate": 2, "hour": 7, "ang
 
 def test_rows_of_a_csv_file_and_typed_rows_are_the_same(model: Bundle):
     text = {name: str(value) for name, value in ROW.items()}
-    assert model.predict_rows([text]) == model.predict_rows([ROW])
+    assert model.predict([text]) == model.predict([ROW])
 
 
 def test_an_arrow_table_is_a_list_of_rows(model: Bundle):
     rows = [ROW, ROW | {"carrier": None, "wind": None}]
-    expected = model.predict_rows(rows)
+    expected = model.predict(rows)
     assert expected.shape == (2,) and expected.dtype == np.float32
-    np.testing.assert_array_equal(model.predict_rows(pa.Table.from_pylist(rows)), expected)
+    np.testing.assert_array_equal(model.predict(pa.Table.from_pylist(rows)), expected)
 
 
 def test_no_rows_give_no_predictions(model: Bundle):
-    assert model.predict_rows([]).shape == (0,)
+    assert model.predict([]).shape == (0,)
     assert model.predict_examples([]).shape == (0,)
 
 
 def test_columns_that_the_model_does_not_take_are_ignored(model: Bundle):
-    assert model.predict_rows([ROW | {"late": 1, "note": "x"}]) == model.predict_rows([ROW])
+    assert model.predict([ROW | {"late": 1, "note": "x"}]) == model.predict([ROW])
 
 
 @pytest.mark.parametrize("column", ["wind", "gate", "angle", "carrier"])
 def test_a_missing_value_may_be_written_in_several_ways(model: Bundle, column: str):
     ways = [None, "", float("nan")]
-    predictions = model.predict_rows([ROW | {column: way} for way in ways])
+    predictions = model.predict([ROW | {column: way} for way in ways])
     assert np.ptp(predictions) < 1e-6
-    assert predictions[0] != model.predict_rows([ROW])[0]
+    assert predictions[0] != model.predict([ROW])[0]
 
 
 def test_a_missing_column_is_named_with_what_was_expected_and_the_nearest_name(model: Bundle):
     row = {("distanze" if name == "distance" else name): value for name, value in ROW.items()}
     with pytest.raises(UserError) as error:
-        model.predict_rows([row])
+        model.predict([row])
     assert str(error.value) == (
         "Row 1 has no column 'distance': expected a whole number, which no row may lack. "
         "Is it 'distanze'? Rename it."
@@ -78,7 +79,7 @@ def test_a_value_that_does_not_fit_is_named_with_its_row_and_column(
     model: Bundle, column: str, value: object, expected: str
 ):
     with pytest.raises(UserError) as error:
-        model.predict_rows([ROW, ROW | {column: value}])
+        model.predict([ROW, ROW | {column: value}])
     assert str(error.value) == (
         f"Row 2, column {column!r}: {value!r} does not fit; expected {expected}."
     )
@@ -89,7 +90,7 @@ def test_a_value_that_does_not_fit_is_named_with_its_row_and_column(
 def test_whole_numbers_are_the_same_as_int_as_float_and_as_text(model: Bundle, number: int):
     ways = [number, float(number), str(number), f" {number} ", np.int64(number)]
     for column in ("distance", "gate"):
-        predictions = model.predict_rows([ROW | {column: way} for way in ways])
+        predictions = model.predict([ROW | {column: way} for way in ways])
         assert np.ptp(predictions) < 1e-6
 
 
@@ -101,7 +102,7 @@ def test_whole_numbers_are_the_same_as_int_as_float_and_as_text(model: Bundle, n
 )
 def test_any_row_gets_a_probability_or_a_message(model: Bundle, row: dict[str, object]):
     try:
-        (probability,) = model.predict_rows([row])
+        (probability,) = model.predict([row])
     except UserError as error:
         assert "column" in str(error)
     else:
@@ -118,9 +119,71 @@ def test_an_example_without_a_value_that_rows_always_have_is_refused(model: Bund
         model.predict_examples([b""])
 
 
-def test_a_folder_without_a_model_is_refused_in_words(tmp_path):
-    with pytest.raises(UserError, match="holds no model: expected a SavedModel"):
-        bundle.load(str(tmp_path))
+def test_the_types_in_which_rows_come_make_no_difference(model: Bundle, table: pa.Table):
+    expected = model.predict(table)
+    frame = table.to_pandas()
+    ways = [
+        frame,
+        frame.convert_dtypes(),
+        frame.astype({"carrier": "category"}),
+        {name: frame[name].to_numpy() for name in frame},
+        table.to_batches(max_chunksize=7),
+        table.to_batches()[0],
+        table.to_pylist(),
+    ]
+    for rows in ways:
+        np.testing.assert_array_equal(model.predict(rows), expected)
+
+
+def test_columns_of_unequal_length_are_refused(model: Bundle):
+    columns = {name: [value] for name, value in ROW.items()} | {"hour": [1, 2]}
+    with pytest.raises(UserError, match=r"not of the same length: .*hour 2"):
+        model.predict(columns)
+
+
+def test_a_bundle_knows_its_inputs_and_where_it_comes_from(model: Bundle):
+    assert model.manifest.framework == "keras"
+    assert model.manifest.label == "late"
+    assert list(model.manifest.inputs) == list(ROW)
+
+
+def test_a_folder_without_a_bundle_is_refused_in_words(tmp_path: Path):
+    with pytest.raises(UserError, match=r"holds no bundle: expected bundle.json there"):
+        Bundle.load(tmp_path)
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def test_a_file_that_was_changed_is_refused_before_it_is_loaded(copy: Path):
+    file = copy / "saved_model.pb"
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=r"saved_model.pb was changed after it was written"):
+        Bundle.load(copy)
+
+
+def test_a_file_that_is_gone_is_named(copy: Path):
+    next((copy / "variables").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"is not whole: variables/.* is not there"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"late"', '"later"', "was changed after it was written"),
+        ('"tabular-bundle/1"', '"tabular-bundle/9"', "expected 'tabular-bundle/1'"),
+        ('"label"', '"lable"', "damaged: label"),
+        ("{", "", "it is no JSON"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_refused(copy: Path, old: str, new: str, said: str):
+    file = copy / "bundle.json"
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=said):
+        Bundle.load(copy)
 
 
 def test_importing_the_bundle_does_not_import_tensorflow():

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models import keras_model
-from models.bundle import Bundle, load
-from models.dataset import Rows
-from pipeline.config import FeaturesConfig, TrainConfig
+from models import history, keras_model
+from models.bundle import Bundle
+from models.dataset import Rows, class_weights
+from pipeline.config import FeaturesConfig
+from pipeline.train_config import TrainConfig
 from tests.models.conftest import SCHEMA, SETTINGS
 from tests.models.transformed import Transformed, examples, transform
 
@@ -49,23 +50,24 @@ def test_one_seed_gives_the_same_weights_and_another_does_not(rows):
 
 
 def test_training_goes_on_for_as_many_epochs_as_were_best_on_held_out_groups(rows):
-    model, history = keras_model.train(
+    model, told, held_out_loss = keras_model.train(
         rows, SIZES, settings(keras={"max_epochs": 30, "patience": 2, "learning_rate": 0.1})
     )
-    losses = history["search"]["val_loss"]
-    assert history["epochs"] == int(np.argmin(losses)) + 1
-    assert len(losses) == min(30, history["epochs"] + 2)
-    assert len(history["training"]["loss"]) == history["epochs"]
-    losses = history["training"]["loss"]
+    losses = told.search.held_out
+    assert told.steps == int(np.argmin(losses)) + 1
+    assert held_out_loss == min(losses)
+    assert len(losses) == min(30, told.steps + 2)
+    losses = told.training.learned
+    assert len(losses) == told.steps
     assert losses[-1] < losses[0]
     prediction = np.asarray(model((rows.numbers, rows.categories)))
     assert prediction[rows.labels == 1].mean() > prediction[rows.labels == 0].mean() + 0.1
 
 
 def test_a_given_number_of_epochs_is_not_searched_for(rows):
-    _, history = keras_model.train(rows, SIZES, settings(keras={"epochs": 2}))
-    assert (history["epochs"], history["search"]) == (2, {})
-    assert len(history["training"]["loss"]) == 2
+    _, told, held_out_loss = keras_model.train(rows, SIZES, settings(keras={"epochs": 2}))
+    assert (told.steps, told.search, held_out_loss) == (2, None, None)
+    assert len(told.training.learned) == 2
 
 
 @pytest.mark.parametrize(("size", "at_once"), [(64, 8192), (64, 64), (50, 150), (700, 8192)])
@@ -89,7 +91,7 @@ def test_batches_have_every_row_once_and_are_as_large_as_asked_for(
 
 
 def test_an_untrained_model_predicts_the_base_rate(rows):
-    weights = keras_model.class_weights(rows.labels, "none")
+    weights = class_weights(rows.labels, "none")
     model = keras_model.build_members(2, rows, SIZES, settings().keras, weights=weights)
     average = float(np.mean(model((np.zeros((1, 3)), np.zeros((1, 1), int)))))
     assert average == pytest.approx(rows.labels.mean(), abs=1e-6)
@@ -97,7 +99,7 @@ def test_an_untrained_model_predicts_the_base_rate(rows):
 
 def test_balanced_classes_weigh_the_same_in_sum():
     labels = np.array([0] * 30 + [1] * 10, np.float32)
-    weights = keras_model.class_weights(labels, "balanced")
+    weights = class_weights(labels, "balanced")
     per_row = weights[labels.astype(int)]
     assert per_row[labels == 0].sum() == pytest.approx(per_row[labels == 1].sum())
     assert per_row.sum() == pytest.approx(len(labels))
@@ -115,18 +117,32 @@ def test_balanced_classes_raise_the_probability_of_the_rarer_one(rows):
     assert none < balanced - 0.1
 
 
-def test_metrics_of_each_epoch_are_written_beside_the_model(model_folder: Path):
-    history = json.loads((model_folder.parent / "run" / keras_model.HISTORY_FILE).read_text())
-    for metric in ("loss", "val_loss"):
-        assert len(history["search"][metric]) == SETTINGS.keras.max_epochs
-    assert len(history["training"]["loss"]) == history["epochs"]
+def test_a_search_tells_each_epoch_and_may_be_ended_by_whoever_listens(rows):
+    told = []
+
+    def report(epoch: int, loss: float) -> None:
+        told.append((epoch, loss))
+        if epoch == 2:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        keras_model.search(rows, SIZES, settings(keras={"max_epochs": 9}), report=report)
+    assert [epoch for epoch, _ in told] == [1, 2]
+
+
+def test_the_loss_of_each_epoch_is_written_beside_the_model(model_folder: Path):
+    folder = model_folder.parent / "run"
+    told = history.read(folder)
+    assert len(told.search.learned) == len(told.search.held_out) == SETTINGS.keras.max_epochs
+    assert len(told.training.learned) == told.steps
+    assert (folder / history.PLOT_FILE).read_text().startswith("<?xml")
 
 
 def test_both_signatures_give_the_same_probabilities(
     model: Bundle, transformed: Transformed, table: pa.Table
 ):
     by_example = model.predict_examples(examples(table, transformed.schema))
-    by_column = model.predict_rows(table)
+    by_column = model.predict(table)
     np.testing.assert_allclose(by_example, by_column, atol=1e-6)
     assert by_example.std() > 0.001
     assert ((by_example > 0) & (by_example < 1)).all()
@@ -167,7 +183,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ours]
     assert done.returncode == 0, done.stderr
     row = {"distance": 500, "wind": None, "carrier": None, "gate": 1, "hour": 7, "angle": 90}
     ((probability,),) = json.loads(done.stdout)
-    assert probability == pytest.approx(float(model.predict_rows([row])[0]), abs=1e-6)
+    assert probability == pytest.approx(float(model.predict([row])[0]), abs=1e-6)
 
 
 def test_columns_of_any_name_are_served_and_rows_need_no_group(table: pa.Table, tmp_path: Path):
@@ -187,7 +203,7 @@ def test_columns_of_any_name_are_served_and_rows_need_no_group(table: pa.Table, 
     )
     folds = small.columns()["fold"]
     assert len(set(folds)) > len(folds) / 2
-    bundle = load(str(small.train(SETTINGS, tmp_path)))
+    bundle = Bundle.load(small.train(SETTINGS, tmp_path))
     assert set(bundle.inputs) == set(names.values())
     by_example = bundle.predict_examples(examples(renamed, small.schema))
-    np.testing.assert_allclose(by_example, bundle.predict_rows(renamed), atol=1e-6)
+    np.testing.assert_allclose(by_example, bundle.predict(renamed), atol=1e-6)

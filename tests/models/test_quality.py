@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from custom_components.example_gen.settings import IngestSettings
 from custom_components.example_gen.split import in_train
-from models import bundle
+from models.bundle import Bundle
 from pipeline.config import PROJECT, FeaturesConfig
 from pipeline.config_file import load
 from tests.models.transformed import transform
@@ -33,8 +33,8 @@ def test_keras_is_as_good_as_gradient_boosting_on_days_that_neither_has_seen(tmp
         features=config.features,
         split_by=config.data.split_by,
     )
-    model = bundle.load(str(transformed.train(config.train, tmp_path)))
-    keras_auc = roc_auc_score(labels, model.predict_rows(judge))
+    model = Bundle.load(transformed.train(config.train, tmp_path))
+    keras_auc = roc_auc_score(labels, model.predict(judge))
 
     known = {column: pc.unique(train[column]) for column in config.features.categorical}
     boosting = HistGradientBoostingClassifier(random_state=0)

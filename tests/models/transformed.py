@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
@@ -21,9 +20,10 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from tfx_bsl.public import tfxio
 
 from custom_components.example_gen.encode import encode
-from models import keras_model
+from models import training
 from models.preprocessing import preprocessing_fn
-from pipeline.config import FeaturesConfig, TrainConfig
+from pipeline.config import FeaturesConfig
+from pipeline.train_config import Framework, TrainConfig
 
 _TYPES = {
     schema_pb2.INT: pa.int64(),
@@ -63,22 +63,20 @@ class Transformed:
         served = self.graph.transform_features_layer()(parsed)
         return {name: values.numpy() for name, values in served.items()}
 
-    def train(self, settings: TrainConfig, folder: Path) -> Path:
-        """Trains the Keras model as the Trainer does; gives the SavedModel's folder."""
-        keras_model.run_fn(
-            SimpleNamespace(
-                custom_config={
-                    "features": self.features.model_dump_json(),
-                    "train": settings.model_dump_json(),
-                    "memory_budget": 1.0,
-                },
-                transform_graph_path=str(self.folder / "transform_graph"),
-                train_files=[self.pattern],
-                serving_model_dir=str(folder / "model"),
-                model_run_dir=str(folder / "run"),
-            )
+    def train(
+        self, settings: TrainConfig, folder: Path, framework: Framework = Framework.KERAS
+    ) -> Path:
+        """Trains a model as the Trainer does; gives the bundle's folder."""
+        task = training.Task(
+            train_files=[self.pattern],
+            transform_graph=str(self.folder / "transform_graph"),
+            features=self.features,
+            settings=settings,
+            model_folder=folder / "model",
+            run_folder=folder / "run",
         )
-        return folder / "model"
+        training.run(framework, task)
+        return task.model_folder
 
 
 def parse_schema(text: str) -> schema_pb2.Schema:

@@ -26,6 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.write_text(text)
     monkeypatch.setattr(code, "PROJECT", tmp_path)
     code._imports.cache_clear()
+    code._names.cache_clear()
     return tmp_path
 
 
@@ -34,6 +35,7 @@ def test_an_edit_of_what_the_node_runs_changes_the_digest(project: Path, name: s
     before = code.digest(["models.fit.run_fn"])
     (project / f"models/{name}.py").open("a").write("# edited\n")
     code._imports.cache_clear()
+    code._names.cache_clear()
     assert code.digest(["models.fit.run_fn"]) != before
 
 

@@ -1,0 +1,89 @@
+"""How a training went: the loss of each step, the same for every framework, as data and a picture.
+
+Imports no framework, so that whoever shows it need not have one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.sections import Section
+
+FILE = "history.json"
+"""The history's name in the folder of the ModelRun artifact."""
+PLOT_FILE = "history.svg"
+"""Its picture, beside it."""
+
+
+class Curve(Section):
+    """The mean cross entropy, in nats, after each step of a training."""
+
+    learned: tuple[float, ...]
+    """Of the rows that were learned from."""
+    held_out: tuple[float, ...] = ()
+    """Of the rows that were held out; empty if none were."""
+
+    @property
+    def best_step(self) -> int:
+        """The number, from 1, of the step after which the loss of the rows held out was least."""
+        return self.held_out.index(self.best_loss) + 1
+
+    @property
+    def best_loss(self) -> float:
+        """The least loss of the rows held out."""
+        return min(self.held_out)
+
+
+class History(Section):
+    """How a model came to be."""
+
+    framework: str
+    """What it was made with."""
+    step: str
+    """What a step is: "epoch", "tree" or "iteration"."""
+    steps: int
+    """How many steps the model was trained for."""
+    search: Curve | None = None
+    """The training on part of the rows that found `steps`; None if they were given."""
+    training: Curve
+    """The training on all rows."""
+    seconds: float = 0.0
+    """Both trainings together, without reading rows or writing the model."""
+
+
+def ignore(step: int, loss: float) -> None:
+    """Takes no notice of a step."""
+
+
+def write(folder: Path, history: History) -> None:
+    """Writes the history and its picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(history.model_dump_json(indent=2) + "\n")
+    picture(history, folder / PLOT_FILE)
+
+
+def read(folder: Path) -> History:
+    """The history in the folder of a ModelRun artifact."""
+    return History.model_validate_json((folder / FILE).read_text())
+
+
+def picture(history: History, file: Path) -> None:
+    """Draws the loss by step, with the step that was chosen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    curves = [("all rows", history.training.learned)]
+    if history.search:
+        curves += [
+            ("search, learned from", history.search.learned),
+            ("search, held out", history.search.held_out),
+        ]
+    for name, losses in curves:
+        if losses:
+            axes.plot(range(1, len(losses) + 1), losses, label=name)
+    axes.axvline(history.steps, color="gray", linestyle=":", label=f"{history.steps} chosen")
+    axes.set(xlabel=history.step, ylabel="log loss", title=history.framework)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, metadata={"Date": None})

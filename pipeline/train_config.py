@@ -1,0 +1,199 @@
+"""What is trained, and how: the sections [train] and [tune] of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.sections import Section
+
+
+class Framework(StrEnum):
+    """What a model is made with."""
+
+    KERAS = "keras"
+    PYTORCH = "pytorch"
+    SKLEARN = "sklearn"
+    XGBOOST = "xgboost"
+
+
+class KerasConfig(Section):
+    """Hyper-parameters of the Keras model."""
+
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (64, 32)
+    """Units of each hidden layer."""
+    members: Annotated[int, Field(ge=1)] = 4
+    """Networks whose probabilities are averaged."""
+    embedding_dim: Annotated[int, Field(ge=1)] = 8
+    """Largest size of a categorical feature's embedding."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of units left out at each training step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Step size of Adam at the start."""
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """Decoupled weight decay of AdamW."""
+    batch_size: Annotated[int, Field(ge=1)] = 512
+    """Rows per training step."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the training rows; by default as many as were best for rows held out."""
+    max_epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes in search of the best number, at most."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Epochs without a better validation loss before the search stops."""
+
+
+class PytorchConfig(KerasConfig):
+    """Hyper-parameters of the PyTorch model: a network as the Keras model's."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is trained; auto: on a GPU where there is one."""
+
+
+class SklearnConfig(Section):
+    """Hyper-parameters of the scikit-learn model."""
+
+    model: Literal["hist_gradient_boosting", "logistic_regression"] = "hist_gradient_boosting"
+    """Gradient-boosted trees, or a linear model of scaled numbers and one-hot categories."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Trees: how much each one adds."""
+    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
+    """Trees: leaves of each one, at most."""
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 40
+    """Trees: rows of a leaf, at least."""
+    l2_regularization: Annotated[float, Field(ge=0)] = 1.0
+    """Trees: how strongly a leaf's value is drawn to 0."""
+    max_features: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Trees: share of the features that each split chooses from."""
+    trees: Annotated[int, Field(ge=1)] | None = None
+    """How many; by default as many as were best for rows held out."""
+    max_trees: Annotated[int, Field(ge=1)] = 300
+    """Trees in search of the best number, at most."""
+    C: Annotated[float, Field(gt=0)] = 1.0
+    """Linear model: inverse of the strength of its regularization."""
+    max_iter: Annotated[int, Field(ge=1)] = 500
+    """Linear model: steps of its solver, at most."""
+
+
+class XgboostConfig(Section):
+    """Hyper-parameters of the XGBoost model, under XGBoost's names."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """How much each tree adds."""
+    max_depth: Annotated[int, Field(ge=1)] = 6
+    """Levels of each tree, at most."""
+    min_child_weight: Annotated[float, Field(ge=0)] = 10.0
+    """Weight (Hessian) of a leaf, at least."""
+    subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the rows that each tree sees."""
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Share of the features that each tree sees."""
+    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    """L2 regularization of the leaves' values."""
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+    """How much the loss must fall for a split to be made."""
+    max_bin: Annotated[int, Field(ge=2)] = 256
+    """Bins of a number's histogram."""
+    trees: Annotated[int, Field(ge=1)] | None = None
+    """How many; by default as many as were best for rows held out."""
+    max_trees: Annotated[int, Field(ge=1)] = 1000
+    """Trees in search of the best number, at most."""
+    patience: Annotated[int, Field(ge=1)] = 30
+    """Trees without a better loss of the rows held out before the search stops."""
+
+
+class TrainConfig(Section):
+    """What is trained."""
+
+    frameworks: Annotated[tuple[Framework, ...], Field(min_length=1)] = tuple(Framework)
+    """One model each, trained in parallel. pytorch is left out where it is not installed; make run
+    EXTRAS=pytorch installs it."""
+    seed: int = 20130101
+    """Of every random choice, so that a run can be repeated."""
+    class_weight: Literal["none", "balanced"] = "none"
+    """balanced: rows weigh by the inverse of their class's share. Probabilities shift with it."""
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Share of the train split's groups on which the length of the training is chosen. Never the
+    eval split: a model may not choose anything by the rows that judge it."""
+    keras: KerasConfig = KerasConfig()
+    """Hyper-parameters of the Keras model."""
+    pytorch: PytorchConfig = PytorchConfig()
+    """Hyper-parameters of the PyTorch model."""
+    sklearn: SklearnConfig = SklearnConfig()
+    """Hyper-parameters of the scikit-learn model."""
+    xgboost: XgboostConfig = XgboostConfig()
+    """Hyper-parameters of the XGBoost model."""
+
+    def of(self, framework: Framework) -> Section:
+        """The hyper-parameters of a framework."""
+        section: Section = getattr(self, framework)
+        return section
+
+    def only(self, framework: Framework) -> Self:
+        """With the defaults for all others: a model is not touched by what they are set to."""
+        defaults = {
+            other.value: type(self.of(other))() for other in Framework if other is not framework
+        }
+        return self.model_copy(update={**defaults, "frameworks": (framework,)})
+
+    def with_parameters(self, framework: Framework, parameters: Mapping[str, Any]) -> Self:
+        """With other values of some hyper-parameters.
+
+        Raises:
+            ValidationError: One is unknown, or does not fit.
+        """
+        section = self.of(framework)
+        changed = type(section).model_validate({**section.model_dump(), **parameters})
+        return self.model_copy(update={framework.value: changed})
+
+    @field_validator("frameworks")
+    @classmethod
+    def _each_once(cls, frameworks: tuple[Framework, ...]) -> tuple[Framework, ...]:
+        if len(set(frameworks)) < len(frameworks):
+            raise ValueError("names a framework twice; each one trains one model")
+        return frameworks
+
+
+class Range(Section):
+    """The values that a hyper-parameter may take: an interval, or a list."""
+
+    low: float | None = None
+    """Lowest value."""
+    high: float | None = None
+    """Highest value."""
+    log: bool = False
+    """Whether the interval is searched by orders of magnitude."""
+    choices: tuple[bool | int | float | str | tuple[int, ...], ...] = ()
+    """The values, in place of an interval."""
+
+    @model_validator(mode="after")
+    def _is_one_of_the_two(self) -> Self:
+        if self.choices and (self.low is not None or self.high is not None):
+            raise ValueError("give low and high, or choices, not both")
+        if not self.choices:
+            if self.low is None or self.high is None:
+                raise ValueError("give both low and high, or choices")
+            if self.low >= self.high:
+                raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+            if self.log and self.low <= 0:
+                raise ValueError("log = true needs a low above 0")
+        return self
+
+
+class TuneConfig(Section):
+    """The search for hyper-parameters before the training, by Optuna."""
+
+    trials: Annotated[int, Field(ge=0)] = 0
+    """Trials for each framework; 0: no search."""
+    frameworks: tuple[Framework, ...] = ()
+    """Whose are searched; by default those of all that are trained."""
+    minutes: Annotated[float, Field(gt=0)] = 10.0
+    """After so many minutes no further trial of a framework starts."""
+    jobs: Annotated[int, Field(ge=1)] = 1
+    """Trials of a framework at once, each in a process of its own."""
+    prune: bool = True
+    """Whether a trial that falls behind the others is given up (median of those before it)."""
+    space: dict[Framework, dict[str, Range]] = {}
+    """What is searched, by framework and hyper-parameter; by default `models.tuning.SPACES`."""
