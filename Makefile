@@ -2,6 +2,7 @@
 
 CONFIG ?= configs/flights.toml
 ARGS ?=
+EXTRAS ?=
 export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
@@ -12,34 +13,34 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 run: ## Run the pipeline on this machine (CONFIG=configs/flights.toml, ARGS="--span 4")
-	@sh tools/setup.sh run
+	@sh tools/setup.sh run $(EXTRAS)
 	@.venv/bin/python local_runner.py --config $(CONFIG) $(ARGS)
 
-test: ## Run the tests (ARGS="-k canary")
-	@sh tools/setup.sh dev
+test: ## Run the tests (ARGS="-k canary", EXTRAS=pytorch for those of PyTorch)
+	@sh tools/setup.sh dev $(or $(EXTRAS),--offered)
 	@.venv/bin/python -m pytest $(ARGS)
 
 lint: ## Check format, style, types and the rules of who imports whom
-	@sh tools/setup.sh dev
+	@sh tools/setup.sh dev $(EXTRAS)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
 format: ## Format the code and mend what can be mended by itself
-	@sh tools/setup.sh dev
+	@sh tools/setup.sh dev $(EXTRAS)
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
 bench: ## Measure against TFX, and growth; writes benchmarks/RESULTS.md (ARGS="taxi startup")
-	@sh tools/setup.sh dev
+	@sh tools/setup.sh dev $(EXTRAS)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor
 
-setup: ## Set up everything that run, test and lint need (PYTHON=/path/to/python3.12)
-	@sh tools/setup.sh dev
+setup: ## Set up everything that run, test and lint need (PYTHON=/path/to/python3.12, EXTRAS=pytorch)
+	@sh tools/setup.sh dev $(EXTRAS)
 
 lock: ## Resolve the dependencies of pyproject.toml anew into the lock files
 	@sh tools/python.sh -m tools.lock $(ARGS)

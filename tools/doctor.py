@@ -4,9 +4,20 @@ import os
 import platform
 import shutil
 import sys
+from pathlib import Path
+from typing import Any
 
-from tools import bridge
-from tools.environment import LOCKS, ROOT, VENV, identity, is_ready, read_stamp
+from tools import bridge, pytorch
+from tools.environment import (
+    LOCKS,
+    ROOT,
+    VENV,
+    identity,
+    installed,
+    is_current,
+    is_ready,
+    read_stamp,
+)
 from tools.install import OLDEST_UV, base_python, check_disk, check_platform, uv_version
 from tools.steps import SetupError
 
@@ -21,6 +32,7 @@ def main() -> int:
         "python": f"{platform.python_version()}, {base_python()}",
         "uv": uv(),
         ".venv": environment(),
+        "pytorch": torch(),
     }
     for name, finding in findings.items():
         print(f"{name:10} {finding}")
@@ -72,13 +84,32 @@ def uv() -> str:
 
 def environment() -> str:
     """How far the environment is."""
-    stamp = read_stamp()
-    other = stamp is not None and stamp["python"] != identity(base_python())
-    if stamp is None or (other and os.environ.get("PYTHON")):
+    stamp = kept()
+    if stamp is None:
         return "to be made anew" if VENV.exists() else "not made yet"
     states = {name: "ready" if is_ready(stamp, name) else "not yet" for name in LOCKS}
     said = ", ".join(f"{LOCKS[name]} {state}" for name, state in states.items())
+    other = stamp["python"] != identity(base_python())
     return f"{said}; keeps its Python, {stamp['python'][0]}" if other else said
+
+
+def torch() -> str:
+    """Whether PyTorch is there, and which build would be taken."""
+    stamp = kept()
+    if stamp is not None and is_current(stamp, "pytorch"):
+        return "ready"
+    base = Path(stamp["python"][0]) if stamp else base_python()
+    have = "of an older lock" if "pytorch" in installed(stamp) else "not installed"
+    build = pytorch.describe(pytorch.cpu_wheel(base))
+    return f"{have}; `make setup EXTRAS=pytorch` takes {build}"
+
+
+def kept() -> dict[str, Any] | None:
+    """The stamp of the environment, unless PYTHON asks for one with another Python."""
+    stamp = read_stamp()
+    if stamp and os.environ.get("PYTHON") and stamp["python"] != identity(base_python()):
+        return None
+    return stamp
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the project's environment, .venv, from the hashed lock files: `install.py run|dev`.
+"""Make the project's environment, .venv, from the hashed lock files: `install.py run|dev [EXTRA]`.
 
 Nothing outside the project's folder is changed but uv's cache. The stamp is written last, so an
 interrupted set-up is seen, and done again, by the next call.
@@ -11,11 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tools import bridge
+from tools import bridge, pytorch
 from tools.environment import (
+    EXTRAS,
     LOCKS,
+    OFFERED,
     PYTHON,
     ROOT,
     STAMP,
@@ -23,6 +26,7 @@ from tools.environment import (
     VENV,
     digest,
     identity,
+    installed,
     is_ready,
     read_stamp,
     write_stamp,
@@ -36,13 +40,14 @@ if Path("/etc/ssl/certs/ca-certificates.crt").exists():  # as pip does: a compan
     UV_SETTINGS["UV_SYSTEM_CERTS"] = "1"
 
 
-def main(name: str) -> int:
-    """Set up the lock of that name; give the exit code."""
+def main(name: str, *extras: str) -> int:
+    """Set up the lock of that name and those extras; give the exit code."""
     base = base_python()
     if sys.prefix != sys.base_prefix:  # an activated environment, perhaps the one to be remade
-        os.execv(base, [str(base), "-EsB", "-m", "tools.install", name])
+        os.execv(base, [str(base), "-EsB", "-m", "tools.install", name, *extras])
     try:
-        setup(name, base)
+        check_extras(extras)
+        setup(name, extras, base)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -56,8 +61,8 @@ def main(name: str) -> int:
     return 0
 
 
-def setup(name: str, base: Path) -> None:
-    """Bring .venv to what the lock of that name says; make it anew unless it is whole."""
+def setup(name: str, extras: Sequence[str], base: Path) -> None:
+    """Bring .venv to what the locks say; make it anew unless it is whole."""
     check_platform()
     TOOLS.mkdir(exist_ok=True)
     with only_one() as lock:
@@ -66,18 +71,23 @@ def setup(name: str, base: Path) -> None:
             base = Path(stamp["python"][0])  # whichever Python was chosen before stays
         elif stamp is not None and stamp["python"] != identity(base):
             stamp = None
-        if is_ready(stamp, name):
+        wheel = pytorch.cpu_wheel(base) if extras or installed(stamp) else None
+        if list(extras) == [OFFERED]:
+            extras = ["pytorch"] if wheel else []
+        if is_ready(stamp, name, extras):
             return
         started = time.monotonic()
+        new = set(extras) - set(installed(stamp))
+        check_disk((0 if stamp else DISK_GB) + (pytorch.weight(wheel) if new else 0))
         steps = Steps(lock)
         STAMP.unlink(missing_ok=True)
         if stamp is None:
-            check_disk()
             make_venv(steps, base)
         elif "dev" in stamp["locks"]:
             name = "dev"
-        install(steps, name)
-        write_stamp(base, name)
+        extras = sorted({*extras, *installed(stamp)})
+        install(steps, name, extras, wheel)
+        write_stamp(base, name, extras)
         print(f"The environment is ready, after {time.monotonic() - started:.0f} s.", flush=True)
 
 
@@ -90,12 +100,31 @@ def make_venv(steps: Steps, base: Path) -> None:
         bridge.cross(steps, base, bootstrap(steps) / "patchelf")
 
 
-def install(steps: Steps, name: str) -> None:
-    """Install just what the lock of that name says, and compile it."""
-    lock = ROOT / LOCKS[name]
+def install(steps: Steps, name: str, extras: Sequence[str], wheel: Path | None) -> None:
+    """Install just what the lock of that name and those extras' say, and compile it."""
+    locks = [ROOT / LOCKS[name]]
+    if "pytorch" in extras:
+        print(f"PyTorch: {pytorch.describe(wheel)}", flush=True)
+        locks.append(pytorch_lock(steps, locks[0], wheel))
     command = [uv(steps), "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes"]
-    command += ["--build-constraints", BOOTSTRAP, "--compile-bytecode", lock]
-    steps.run(f"Installing the packages of {lock.name}", command, settings=UV_SETTINGS)
+    command += ["--build-constraints", BOOTSTRAP, "--compile-bytecode", *locks]
+    names = " and ".join(lock.name for lock in locks)
+    steps.run(f"Installing the packages of {names}", command, settings=UV_SETTINGS)
+
+
+def pytorch_lock(steps: Steps, base: Path, wheel: Path | None) -> Path:
+    """The lock of PyTorch beside the lock `base`: of the CPU wheel, if one is given."""
+    lock = ROOT / pytorch.LOCK
+    if wheel is None:
+        return lock
+    wish, left = TOOLS / "pytorch.in", TOOLS / lock.name
+    wish.write_text(f"torch @ {wheel.as_uri()}\n", encoding="utf-8")
+    command = [uv(steps), "pip", "compile", "--no-header", "--no-annotate", "--python", PYTHON]
+    command += ["--constraints", base, "--constraints", lock, wish]
+    title = f"Resolving what {wheel.name} needs"
+    needed = steps.run(title, command, shown=False, settings=UV_SETTINGS)
+    left.write_text(pytorch.beside(lock.read_text(encoding="utf-8"), needed, wheel), "utf-8")
+    return left
 
 
 def uv(steps: Steps) -> Path:
@@ -145,15 +174,25 @@ def check_platform() -> None:
         )
 
 
-def check_disk() -> None:
-    """Raise SetupError if .venv would fill the disk."""
+def check_disk(needed: int = DISK_GB) -> None:
+    """Raise SetupError if so many gigabytes would fill the disk."""
     free = shutil.disk_usage(ROOT).free / 1e9
-    if free < DISK_GB:
+    if free < needed:
         raise SetupError(
-            f"the set-up needs about {DISK_GB} GB on the disk of {ROOT}, which has {free:.1f} GB"
+            f"the set-up needs about {needed} GB on the disk of {ROOT}, which has {free:.1f} GB"
             " left: free some space and try again."
         )
 
 
+def check_extras(extras: Sequence[str]) -> None:
+    """Raise SetupError for an extra that there is not."""
+    unknown = [extra for extra in extras if extra not in (*EXTRAS, OFFERED)]
+    if unknown:
+        raise SetupError(
+            f"there is no extra {', '.join(unknown)}: EXTRAS takes {', '.join(EXTRAS)};"
+            " name one of these, or leave EXTRAS out."
+        )
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Set up the environment unless it is ready: `sh tools/setup.sh run|dev`, from the project's folder.
-# PYTHON chooses the interpreter; otherwise tools/python.sh finds one.
+# Set up the environment unless it is ready: `sh tools/setup.sh run|dev [EXTRA...|--offered]`, from
+# the project's folder. PYTHON chooses the interpreter; otherwise tools/python.sh finds one.
+# --offered stands for the extras of which this machine offers a small build.
 
-if [ -z "$PYTHON" ] && .venv/bin/python -EsSB -m tools.environment "$1" 2>/dev/null; then
+if [ -z "$PYTHON" ] && .venv/bin/python -EsSB -m tools.environment "$@" 2>/dev/null; then
     exit 0
 fi
-exec sh tools/python.sh -m tools.install "$1"
+exec sh tools/python.sh -m tools.install "$@"

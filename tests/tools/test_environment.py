@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tools import environment
-from tools.environment import LOCKS, ROOT, is_ready, read_stamp, write_stamp
+from tools.environment import EXTRAS, LOCKS, ROOT, is_ready, read_stamp, write_stamp
 
 
 @pytest.fixture
@@ -76,9 +76,20 @@ def test_the_locks_agree_and_every_package_has_a_hash_and_no_index_is_named() ->
     run, dev = pins(LOCKS["run"]), pins(LOCKS["dev"])
     assert len(run) > 100
     assert {name: dev.get(name) for name in run} == run
-    for lock in [*LOCKS.values(), "tools/bootstrap.lock"]:
+    for lock in [*LOCKS.values(), *EXTRAS.values(), "tools/bootstrap.lock"]:
         assert "://" not in (ROOT / lock).read_text(encoding="utf-8")
         assert all("--hash=sha256:" in block for block in pins(lock).values())
+
+
+@pytest.mark.parametrize("lock", EXTRAS.values())
+def test_the_lock_of_an_extra_holds_what_it_adds_and_agrees_with_the_others(lock: str) -> None:
+    extra, run, dev = pins(lock), pins(LOCKS["run"]), pins(LOCKS["dev"])
+    assert not {name: run[name] for name in extra if run.get(name) == extra[name]}
+    versions = {name.split(" ")[0] for name in dev}
+    names = {version.split("==")[0] for version in versions}
+    assert {
+        version for name in extra if (version := name.split(" ")[0]).split("==")[0] in names
+    } <= versions
 
 
 def test_the_environment_that_runs_the_tests_is_the_one_that_is_locked() -> None:
