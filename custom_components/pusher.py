@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.utils import io_utils
 
-from custom_components.artifacts import SOURCE_MODEL_URI
+from custom_components.artifacts import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
 from custom_components.serving_folder import next_version, publish
+from models import manifest
+
+_SAVED_MODEL = "saved_model.pb"
 
 
 class Executor(tfx_executor.Executor):
@@ -56,20 +60,28 @@ class Executor(tfx_executor.Executor):
             pushed_destination=version_folder,
             pushed_version=version_folder.rpartition("/")[2],
         )
-        source = artifact_utils.get_single_instance(input_dict["model"])
-        pushed.set_string_custom_property(SOURCE_MODEL_URI, source.uri)
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        pushed.set_string_custom_property(SOURCE_MODEL_URI, model.uri)
+        for name in CHAMPION_PROPERTIES:
+            if model.has_custom_property(name):
+                pushed.set_string_custom_property(name, model.get_string_custom_property(name))
         logging.getLogger(__name__).info("pushed to %s", version_folder)
 
 
 def _publish_remotely(model_folder: str, folder: str) -> str:
     """Copies to a store that cannot rename a folder in one step.
 
-    There, saved_model.pb comes last: servers take a folder without it for no version.
+    There, the file without which readers take a folder for no version comes last: saved_model.pb,
+    which servers look for, or bundle.json.
     """
     existing = fileio.listdir(folder) if fileio.exists(folder) else []
     version_folder = f"{folder.rstrip('/')}/{next_version(n.rstrip('/') for n in existing)}"
-    io_utils.copy_dir(model_folder, version_folder, deny_regex_patterns=[r"saved_model\.pb"])
-    io_utils.copy_file(f"{model_folder}/saved_model.pb", f"{version_folder}/saved_model.pb")
+    served = fileio.exists(f"{model_folder}/{_SAVED_MODEL}")
+    last = f"/{_SAVED_MODEL if served else manifest.FILE}"
+    io_utils.copy_dir(
+        model_folder, version_folder, deny_regex_patterns=[f"^{re.escape(model_folder + last)}$"]
+    )
+    io_utils.copy_file(model_folder + last, version_folder + last)
     return version_folder
 
 
@@ -78,8 +90,9 @@ class Pusher(tfx_component.Pusher):
 
     This is the least that a component of one's own can be: a standard one with another executor.
     The spec stays TFX's, so whatever reads a PushedModel goes on working. Beside TFX's properties
-    (`pushed`, `pushed_destination`, `pushed_version`) the PushedModel has `source_model_uri`, by
-    which the `LiveModel` resolver tells a model from itself.
+    (`pushed`, `pushed_destination`, `pushed_version`) the PushedModel has those of `ModelSelector`:
+    `framework`, `digest`, and `source_model_uri`, by which the `LiveModel` resolver tells a model
+    from itself.
     """
 
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
@@ -96,7 +109,7 @@ class Pusher(tfx_component.Pusher):
 
         Args:
           model: the Model to push.
-          model_blessing: the evaluator's ModelBlessing.
+          model_blessing: the selector's ModelBlessing.
           infra_blessing: the canary's InfraBlessing.
           directory: the serving folder, absolute or a URL (gs://…).
         """

@@ -17,7 +17,7 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 
-from custom_components.artifacts import SOURCE_MODEL_URI
+from custom_components.artifacts import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
 
 _Artifacts = dict[str, list[Artifact]]
 
@@ -77,30 +77,40 @@ class RollingWindow(ResolverStrategy):
 
 
 class LiveModel(ResolverStrategy):
-    """The model that was pushed last, other than the candidate itself.
+    """The model that was pushed last, other than what this run's models are themselves.
 
-    Inputs: `candidate`, the model of this run; `live`, what every run pushed. Outputs: `candidate`
-    as it is; `live`, the newest pushed model, or nothing before the first push.
+    Inputs: `candidate`, the models of this run's trainers; `live`, what every run pushed. Outputs:
+    `candidate` as it is; `live`, the newest pushed model, or nothing before the first push.
 
-    A candidate that was pushed already is compared with the model that it replaced, not with
-    itself. So a run in which nothing changed asks the same question again, and is cached.
+    A pushed model that was chosen from these very candidates is what this run decides anew: they
+    are compared with the model that it replaced. So a run in which nothing changed asks the same
+    question again, and is cached. Where one candidate changed, the live model is among the others,
+    and stays unless the new one is better.
     """
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: _Artifacts
     ) -> _Artifacts | None:
         """See the class; None if there is no candidate."""
-        if not input_dict["candidate"]:
+        candidates = input_dict["candidate"]
+        if not candidates:
             return None
-        (candidate,) = input_dict["candidate"]
+        uris = {candidate.uri for candidate in candidates}
         pushed = [
             model
             for model in input_dict["live"]
-            if model.get_int_custom_property("pushed") == 1
-            and model.get_string_custom_property(SOURCE_MODEL_URI) != candidate.uri
+            if model.get_int_custom_property("pushed") == 1 and _chosen_from(model) != uris
         ]
         newest = max(pushed, key=lambda model: model.id, default=None)
-        return {"candidate": [candidate], "live": [] if newest is None else [newest]}
+        return {"candidate": candidates, "live": [] if newest is None else [newest]}
+
+
+def _chosen_from(pushed: Artifact) -> set[str]:
+    """The uris of the trained models that a pushed one was chosen from."""
+    for name in (JUDGED_MODEL_URIS, SOURCE_MODEL_URI):
+        if pushed.has_custom_property(name):
+            return set(pushed.get_string_custom_property(name).split("\n"))
+    return set()
 
 
 def span_of(artifact: Artifact) -> int:

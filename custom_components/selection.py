@@ -21,7 +21,11 @@ class _Record(BaseModel):
 
 
 class Interval(_Record):
-    """A difference in a metric, and where it lies in most of the bootstrap's samples."""
+    """A difference in a metric, and where it lies in most of the bootstrap's samples.
+
+    Without samples (`Selection.replicates` is 0) both ends are the value itself, and the certainty
+    is 1 or 0: whether the rule holds on all rows.
+    """
 
     value: float
     """On all rows; above 0 the first model is better."""

@@ -62,10 +62,10 @@ class Canary(BaseComponent):
         """Defines the node.
 
         Args:
-          model: the Model to try; its pushed form is a SavedModel with the signatures
-            `serving_default` and `serving_raw`.
+          model: the Model to try, with its bundle in Format-Serving: a SavedModel with the
+            signatures `serving_default` and `serving_raw`, or what `models.bundle` loads.
           evaluation: the ModelEvaluation with raw rows and the predictions that were judged.
-          model_blessing: the evaluator's ModelBlessing; a model without one is not tried.
+          model_blessing: the selector's ModelBlessing; a model without one is not tried.
           canary: how it is tried.
         """
         super().__init__(

@@ -23,7 +23,9 @@ from tfx.utils import path_utils
 
 from custom_components.canary.report import FILE, CanaryReport, ProbeResult
 from custom_components.evaluator.verdict import CANARY_FILE
+from models import manifest
 from pipeline.config import PROJECT, CanaryConfig
+from pipeline.errors import UserError
 
 PROBE = "custom_components.canary.probe"
 PROBE_SECONDS = 300.0
@@ -61,15 +63,34 @@ class Executor(BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         config = CanaryConfig.model_validate_json(exec_properties["canary"])
         if model_utils.is_model_blessed(model_blessing):
-            rows_file = Path(evaluation.uri) / CANARY_FILE
-            expected = pq.read_table(rows_file).column("prediction").to_pylist()
-            result = run_probe(Path(path_utils.serving_model_path(model.uri)), rows_file)
-            report = judge(result, expected, config)
+            folder = Path(path_utils.serving_model_path(model.uri))
+            report = _try(folder, Path(evaluation.uri) / CANARY_FILE, config)
         else:
-            reason = "the evaluator did not bless the model, so it was not tried"
+            reason = "no model was selected to go live, so none was tried"
             report = CanaryReport(blessed=False, reason=reason, tolerance=config.tolerance)
         logging.getLogger(__name__).info("canary: %s", report)
         _record(report, blessing)
+
+
+def _try(folder: Path, rows_file: Path, config: CanaryConfig) -> CanaryReport:
+    """The report on the bundle in `folder`; one that is damaged is not even loaded.
+
+    Raises:
+      UserError: the evaluation is of other models.
+    """
+    try:
+        bundle = manifest.read(folder)
+        manifest.verify(folder, bundle)
+    except UserError as refused:
+        return CanaryReport(blessed=False, reason=str(refused), tolerance=config.tolerance)
+    rows = pq.read_table(rows_file)
+    if bundle.framework not in rows.column_names:
+        raise UserError(
+            f"{rows_file} has no predictions of {bundle.framework!r}: the evaluation is of other "
+            "models. Connect the one that this model was selected by."
+        )
+    expected = rows.column(bundle.framework).to_pylist()
+    return judge(run_probe(folder, rows_file), expected, config)
 
 
 def start_probe() -> subprocess.Popen[str]:
@@ -118,24 +139,24 @@ def run_probe(
 def judge(result: ProbeResult, expected: Sequence[float], config: CanaryConfig) -> CanaryReport:
     """Whether a model may go live that the evaluator saw answer `expected`, and the probe `result`.
 
-    Both signatures count: each answer may differ by `config.tolerance` at most.
+    Both ways of asking count: each answer may differ by `config.tolerance` at most.
     """
     answers = result.answers
     if answers is None:
         return CanaryReport(
             blessed=False, reason=result.error, rows=len(expected), tolerance=config.tolerance
         )
-    difference, row, signature = max(
-        (_difference(said, judged), row, signature)
-        for signature, predictions in answers.predictions.items()
+    difference, row, way = max(
+        (_difference(said, judged), row, way)
+        for way, predictions in answers.predictions.items()
         for row, (said, judged) in enumerate(zip(predictions, expected, strict=True))
     )
     reason = None
     if difference > config.tolerance:
         reason = (
-            f"the model answers {answers.predictions[signature][row]} to row {row} of "
-            f"{CANARY_FILE} by its signature {signature}, where the evaluator saw {expected[row]}: "
-            f"they may differ by {config.tolerance:g} (canary.tolerance)"
+            f"the model answers {answers.predictions[way][row]} to row {row} of {CANARY_FILE} by "
+            f"{way}, where the evaluator saw {expected[row]}: they may differ by "
+            f"{config.tolerance:g} (canary.tolerance)"
         )
     elif config.max_latency_ms is not None and answers.latency.p95_ms > config.max_latency_ms:
         reason = (

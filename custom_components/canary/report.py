@@ -13,7 +13,9 @@ FILE = "canary.json"
 """The report's name in the artifact's folder."""
 
 SIGNATURES = ("serving_default", "serving_raw")
-"""What is tried: a batch of serialized tf.Examples, and a tensor for each raw column."""
+"""What is tried of a SavedModel: a batch of serialized tf.Examples, a tensor per raw column."""
+METHODS = ("predict_examples", "predict")
+"""The same two ways of `models.bundle.Bundle`, for a model of any other form."""
 
 
 class _Record(BaseModel):
@@ -21,7 +23,7 @@ class _Record(BaseModel):
 
 
 class Latency(_Record):
-    """How quickly the model answers, called in a process by its `serving_raw` signature."""
+    """How quickly the model answers, called in a process with raw columns."""
 
     p50_ms: float
     """Milliseconds for one row: the median."""
@@ -35,9 +37,9 @@ class Answers(_Record):
     """What a loaded model said, and how quickly."""
 
     load_seconds: float
-    """To load the model in a process that has TensorFlow."""
+    """To load the model, and its framework, in a process that has TensorFlow."""
     predictions: dict[str, list[float | None]]
-    """By signature, one for each row; None where the model says NaN."""
+    """By signature or method, one for each row; None where the model says NaN."""
     latency: Latency
     """How quickly it answers."""
 
@@ -63,8 +65,8 @@ class CanaryReport(_Record):
     tolerance: float
     """Largest difference to the evaluator's predictions that is allowed."""
     max_difference: float | None = None
-    """Largest difference that was seen, over both signatures."""
+    """Largest difference that was seen, over both ways of asking."""
     load_seconds: float | None = None
-    """To load the model in a process that has TensorFlow."""
+    """To load the model, and its framework, in a process that has TensorFlow."""
     latency: Latency | None = None
     """None if the model could not be tried."""

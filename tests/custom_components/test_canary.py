@@ -1,7 +1,10 @@
-"""The canary on small SavedModels with the signatures that every model of the pipeline has."""
+"""The canary on small bundles of both forms."""
 
-import math
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,64 +15,19 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, ModelEvaluation
 
-from custom_components.canary import executor, probe
+from custom_components.canary import executor, forms, probe
 from custom_components.canary.component import Canary
 from custom_components.canary.executor import Executor, judge, run_probe
 from custom_components.canary.report import FILE, Answers, CanaryReport, Latency, ProbeResult
-from pipeline.config import CanaryConfig
+from models import ensemble
+from pipeline.config import PROJECT, CanaryConfig
+from pipeline.errors import UserError
+from tests.models.tiny import ROWS, SERIALIZED, expected, save_model, seal
 
 CONFIG = CanaryConfig(tolerance=1e-5)
 
 
-def make_row(temp: float | None, carrier: bytes | None) -> tf.train.Example:
-    row = tf.train.Example()
-    row.features.feature["late"].int64_list.value.append(1)
-    if temp is not None:
-        row.features.feature["temp"].float_list.value.append(temp)
-    if carrier is not None:
-        row.features.feature["carrier"].bytes_list.value.append(carrier)
-    return row
-
-
-ROWS = [make_row(0.5, b"AA"), make_row(-2.0, b"UA"), make_row(None, b"AA"), make_row(1.0, None)]
-SERIALIZED = [row.SerializeToString() for row in ROWS]
-EXPECTED = [1 / (1 + math.exp(-score)) for score in (1.5, -2.0, 1.0, 1.0)]
-"""By hand: temp, or 0 where it is missing, plus 1 for AA, through a sigmoid."""
-
-
-def save_model(folder: Path, *, raw_carrier: bool = False, without: str = "") -> Path:
-    """A model of two columns; `raw_carrier` breaks how it takes the carrier by serving_raw."""
-    module = tf.Module()
-
-    def predict(temp: tf.Tensor, carrier: tf.Tensor) -> dict[str, tf.Tensor]:
-        score = tf.where(tf.math.is_nan(temp), 0.0, temp)
-        score += tf.cast(carrier == "AA", tf.float32)
-        return {"probability": tf.sigmoid(score)[:, None]}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
-    def serving_default(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_example(
-            examples,
-            {
-                "temp": tf.io.FixedLenFeature([], tf.float32, math.nan),
-                "carrier": tf.io.FixedLenFeature([], tf.string, ""),
-            },
-        )
-        return predict(parsed["temp"], parsed["carrier"])
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.float32, "temp"),
-            tf.TensorSpec([None], tf.string, "carrier"),
-        ]
-    )
-    def serving_raw(temp: tf.Tensor, carrier: tf.Tensor) -> dict[str, tf.Tensor]:
-        return predict(temp, tf.strings.lower(carrier) if raw_carrier else carrier)
-
-    signatures = {"serving_default": serving_default, "serving_raw": serving_raw}
-    signatures.pop(without, None)
-    tf.saved_model.save(module, str(folder), signatures)
-    return folder
+EXPECTED = expected()
 
 
 def answers(*predictions: float | None, p95_ms: float = 2.0) -> ProbeResult:
@@ -86,7 +44,9 @@ def answers(*predictions: float | None, p95_ms: float = 2.0) -> ProbeResult:
 def rows_file(tmp_path: Path) -> Path:
     file = tmp_path / "evaluation" / "canary.parquet"
     file.parent.mkdir()
-    pq.write_table(pa.table({"example": SERIALIZED, "prediction": EXPECTED}), file)
+    pq.write_table(
+        pa.table({"example": SERIALIZED} | dict.fromkeys(("keras", "ensemble"), EXPECTED)), file
+    )
     return file
 
 
@@ -155,21 +115,22 @@ def test_a_model_that_only_works_where_it_was_trained_is_not_blessed(
 
     signatures = {"serving_default": serving_default, "serving_raw": serving_raw}
     tf.saved_model.save(module, str(tmp_path / "model" / "Format-Serving"), signatures)
+    seal(tmp_path / "model" / "Format-Serving")
     blessing, report = execute(tmp_path / "model", rows_file)
     assert not report.blessed
     assert report.reason is not None
-    assert report.reason.startswith("the model does not answer by its signature serving_default")
+    assert report.reason.startswith("the model does not answer by serving_default")
     assert (Path(blessing.uri) / "INFRA_NOT_BLESSED").is_file()
     assert blessing.get_int_custom_property("blessed") == 0
     assert blessing.get_string_custom_property("reason") == report.reason
 
 
-def test_a_model_that_the_evaluator_refused_is_not_even_loaded(
+def test_where_no_model_was_selected_none_is_loaded(
     tmp_path: Path, rows_file: Path, fake_python: Path
 ) -> None:
     fake_python.write_text("#!/bin/sh\nexit 3\n")
     blessing, report = execute(tmp_path / "model", rows_file, blessed=0)
-    assert report.reason == "the evaluator did not bless the model, so it was not tried"
+    assert report.reason == "no model was selected to go live, so none was tried"
     assert blessing.get_int_custom_property("blessed") == 0
 
 
@@ -177,6 +138,7 @@ def test_a_crash_of_the_loading_process_is_a_reason_not_an_error(
     tmp_path: Path, rows_file: Path, fake_python: Path
 ) -> None:
     fake_python.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    seal(tmp_path / "model" / "Format-Serving")
     _, report = execute(tmp_path / "model", rows_file)
     assert report.reason == "the process that loaded the model was killed by SIGSEGV"
 
@@ -205,7 +167,7 @@ def test_both_signatures_are_asked(tmp_path: Path) -> None:
     report = judge(result, EXPECTED, CONFIG)
     assert not report.blessed
     assert report.reason is not None
-    assert "by its signature serving_raw" in report.reason
+    assert "by serving_raw" in report.reason
     assert "row 2" in report.reason
 
 
@@ -220,18 +182,93 @@ def test_a_missing_signature_is_named(tmp_path: Path, name: str, reason: str) ->
     assert probe.probe(save_model(tmp_path, without=name), SERIALIZED).error == reason
 
 
-def test_a_folder_that_is_no_saved_model_is_a_reason(tmp_path: Path) -> None:
+def test_a_damaged_saved_model_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
     error = probe.probe(tmp_path, SERIALIZED).error
     assert error is not None
-    assert error.startswith("the model cannot be loaded: OSError: SavedModel file does not exist")
+    assert error.startswith("the model cannot be loaded: ")
 
 
-def test_missing_values_are_sent_as_a_client_would_send_them(tmp_path: Path) -> None:
-    model = tf.saved_model.load(str(save_model(tmp_path)))
-    columns = probe.raw_columns(ROWS, model.signatures["serving_raw"])
+def test_a_folder_that_is_no_model_is_a_reason(tmp_path: Path) -> None:
+    error = probe.probe(tmp_path, SERIALIZED).error
+    assert error == f"{tmp_path} holds no bundle: expected bundle.json there."
+
+
+def test_missing_values_are_sent_to_tensorflow_as_a_client_would_send_them(tmp_path: Path) -> None:
+    columns = forms.SavedModelForm(save_model(tmp_path)).columns(ROWS)
     assert set(columns) == {"temp", "carrier"}
     np.testing.assert_array_equal(columns["temp"].numpy(), [0.5, -2.0, np.nan, 1.0])
     assert columns["carrier"].numpy().tolist() == [b"AA", b"UA", b"AA", b""]
+
+
+def save_ensemble(folder: Path, **broken: Any) -> Path:
+    """A bundle that is no SavedModel; its mean is what each member says, if none is broken."""
+    members = {
+        "keras": save_model(folder.parent / "keras"),
+        "xgboost": save_model(folder.parent / "xgboost", framework="xgboost", **broken),
+    }
+    ensemble.write(folder, members)
+    return folder
+
+
+def test_a_bundle_that_is_no_saved_model_is_tried_as_its_servers_ask_it(
+    tmp_path: Path, rows_file: Path
+) -> None:
+    save_ensemble(tmp_path / "model" / "Format-Serving")
+    blessing, report = execute(tmp_path / "model", rows_file)
+    assert report.reason is None
+    assert (report.blessed, report.rows) == (True, 4)
+    assert report.max_difference is not None
+    assert report.max_difference < 1e-6
+    assert report.latency is not None
+    assert 0 < report.latency.p50_ms <= report.latency.p95_ms
+    assert blessing.get_int_custom_property("blessed") == 1
+
+
+def test_both_methods_of_a_bundle_are_asked(tmp_path: Path) -> None:
+    result = probe.probe(save_ensemble(tmp_path / "model", raw_carrier=True), SERIALIZED)
+    assert result.answers is not None
+    assert result.answers.predictions["predict_examples"] == pytest.approx(EXPECTED)
+    assert result.answers.predictions["predict"] != pytest.approx(EXPECTED)
+    report = judge(result, EXPECTED, CONFIG)
+    assert not report.blessed
+    assert report.reason is not None
+    assert "by predict, where" in report.reason
+
+
+@pytest.mark.parametrize("save", [save_model, save_ensemble])
+def test_a_bundle_that_was_changed_is_refused_before_it_is_loaded(
+    tmp_path: Path, rows_file: Path, fake_python: Path, save: Callable[[Path], Path]
+) -> None:
+    fake_python.write_text("#!/bin/sh\nexit 3\n")
+    folder = save(tmp_path / "model" / "Format-Serving")
+    changed = next(folder.rglob("saved_model.pb"))
+    changed.write_bytes(b"x")
+    blessing, report = execute(tmp_path / "model", rows_file)
+    assert not report.blessed
+    assert report.reason == (
+        f"{changed} was changed after it was written. Do not use it: take the bundle again from "
+        "where it was made."
+    )
+    assert blessing.get_string_custom_property("reason") == report.reason
+
+
+def test_the_evaluation_of_another_model_is_refused_in_words(
+    tmp_path: Path, rows_file: Path
+) -> None:
+    save_model(tmp_path / "model" / "Format-Serving", framework="xgboost")
+    with pytest.raises(UserError, match="has no predictions of 'xgboost'"):
+        execute(tmp_path / "model", rows_file)
+
+
+def test_a_bundle_is_tried_without_tfx(tmp_path: Path) -> None:
+    folder = save_ensemble(tmp_path / "model")
+    code = (
+        "import sys; from pathlib import Path; from custom_components.canary.probe import probe; "
+        f"result = probe(Path({str(folder)!r}), {SERIALIZED!r}); assert result.answers, result; "
+        "sys.exit('tfx' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 
 def test_a_difference_within_tolerance_is_blessed() -> None:
@@ -244,8 +281,8 @@ def test_a_difference_above_tolerance_is_not_blessed_and_names_the_row() -> None
     assert not report.blessed
     assert report.max_difference == pytest.approx(0.01)
     assert report.reason == (
-        "the model answers 0.26 to row 1 of canary.parquet by its signature serving_default, where "
-        "the evaluator saw 0.25: they may differ by 1e-05 (canary.tolerance)"
+        "the model answers 0.26 to row 1 of canary.parquet by serving_default, where the evaluator "
+        "saw 0.25: they may differ by 1e-05 (canary.tolerance)"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 from google.protobuf import json_format
+from tfx.dsl.io import fileio
 from tfx.proto.pusher_pb2 import PushDestination
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
@@ -56,6 +57,14 @@ def test_a_blessed_model_is_pushed_with_where_and_from_where(
     assert (version / "variables" / "variables.index").is_file()
 
 
+def test_what_the_selector_says_of_a_champion_is_kept(model: Artifact, tmp_path: Path) -> None:
+    said = {SOURCE_MODEL_URI: "/keras/1\n/xgboost/2", "framework": "ensemble", "digest": "abc"}
+    for name, value in said.items():
+        model.set_string_custom_property(name, value)
+    pushed = push(model, str(tmp_path / "serving"))
+    assert {name: pushed.get_string_custom_property(name) for name in said} == said
+
+
 def test_the_artifact_keeps_the_model_when_its_version_is_deleted(
     model: Artifact, tmp_path: Path
 ) -> None:
@@ -82,6 +91,38 @@ def test_a_remote_folder_gets_the_same_versions(model: Artifact) -> None:
     for version in versions:
         assert tf.io.gfile.exists(f"{directory}/{version}/saved_model.pb")
         assert tf.io.gfile.exists(f"{directory}/{version}/variables/variables.index")
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (["saved_model.pb", "bundle.json", "assets/saved_model.pb"], "saved_model.pb"),
+        (["bundle.json", "transform/saved_model.pb", "model.ubj"], "bundle.json"),
+    ],
+)
+def test_a_remote_version_is_complete_when_the_file_that_makes_it_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], last: str
+) -> None:
+    for name in names:
+        file = tmp_path / "model" / "Format-Serving" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    artifact = Model()
+    artifact.uri = str(tmp_path / "model")
+    copied = []
+    copy = fileio.copy
+
+    def record(source: str, target: str, overwrite: bool = False) -> None:
+        copied.append(target)
+        copy(source, target, overwrite)
+
+    monkeypatch.setattr(fileio, "copy", record)
+    version = push(artifact, f"ram://serving-{next(_RAM_FOLDERS)}").get_string_custom_property(
+        "pushed_destination"
+    )
+    remote = [target for target in copied if target.startswith(version)]
+    assert {target.removeprefix(f"{version}/") for target in remote} == set(names)
+    assert remote[-1] == f"{version}/{last}"
 
 
 def test_the_node_is_named_like_the_one_it_replaces() -> None:

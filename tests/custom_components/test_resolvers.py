@@ -12,9 +12,10 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable.mlmd import event_lib
+from tfx.types import channel_utils
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, Model, PushedModel
 
-from custom_components.artifacts import SOURCE_MODEL_URI
+from custom_components.artifacts import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 
 _COMPLETE = metadata_store_pb2.Execution.COMPLETE
@@ -50,21 +51,24 @@ def Compare(
 def Train(
     examples: InputArtifact[list[Examples]], model: OutputArtifact[Model], code: Parameter[str]
 ) -> None:
-    """Trains on the whole window."""
+    """Trains on the whole window; `code` stands for what makes one model differ from another."""
     spans = [e.get_int_custom_property("span") for e in examples]
     model.set_string_custom_property("spans", str(spans))
 
 
 @component
 def Push(
-    model: InputArtifact[Model],
+    models: InputArtifact[list[Model]],
     pushed_model: OutputArtifact[PushedModel],
-    blessed: Parameter[int],
+    winner: Parameter[str],
     live: InputArtifact[PushedModel] = None,
 ) -> None:
-    """Says what the Pusher says."""
-    pushed_model.set_int_custom_property("pushed", blessed)
-    pushed_model.set_string_custom_property(SOURCE_MODEL_URI, model.uri)
+    """Says what the Pusher says of the trainers' models that `winner` names, if it names any."""
+    sources = [model.uri for model in models if model.uri.split("/")[-3] in winner.split()]
+    pushed_model.set_int_custom_property("pushed", int(bool(sources)))
+    pushed_model.set_string_custom_property(SOURCE_MODEL_URI, "\n".join(sources))
+    judged = "\n".join(model.uri for model in models)
+    pushed_model.set_string_custom_property(JUDGED_MODEL_URIS, judged)
 
 
 class Runs:
@@ -75,7 +79,14 @@ class Runs:
         self._connection = metadata.sqlite_metadata_connection_config(str(folder / "store.db"))
 
     def run(
-        self, span: int, *, content: str = "", code: str = "", blessed: int = 1, window: int = 2
+        self,
+        span: int,
+        *,
+        content: str = "",
+        keras: str = "",
+        xgboost: str = "",
+        winner: str = "keras",
+        window: int = 2,
     ) -> None:
         ingest = Ingest(span=span, content=content).with_id("ExampleGen")
         describe = Describe(examples=ingest.outputs["examples"]).with_id("StatisticsGen")
@@ -93,20 +104,22 @@ class Runs:
             current=ingest.outputs["examples"],
             examples=ever_made(Examples, "ExampleGen"),
         ).with_id("Window")
-        train = Train(examples=spans.outputs["examples"], code=code)
+        trainers = [
+            Train(examples=spans.outputs["examples"], code=code).with_id(name)
+            for name, code in (("keras", keras), ("xgboost", xgboost))
+        ]
+        models = channel_utils.union([trainer.outputs["model"] for trainer in trainers])
         live = Resolver(
             strategy_class=LiveModel,
-            candidate=train.outputs["model"],
+            candidate=models,
             live=ever_made(PushedModel, "Pusher"),
         ).with_id("LiveModel")
-        push = Push(
-            model=train.outputs["model"], live=live.outputs["live"], blessed=blessed
-        ).with_id("Pusher")
+        push = Push(models=models, live=live.outputs["live"], winner=winner).with_id("Pusher")
         LocalDagRunner().run(
             Pipeline(
                 "toy",
                 str(self._folder / "root"),
-                components=[ingest, describe, previous, compare, spans, train, live, push],
+                components=[ingest, describe, previous, compare, spans, *trainers, live, push],
                 enable_cache=True,
                 metadata_connection_config=self._connection,
             )
@@ -180,7 +193,7 @@ def test_an_unchanged_run_of_an_earlier_span_is_cached_whole(runs: Runs) -> None
         runs.run(span)
     assert runs.previous() == []
     assert runs.window() == ["1"]
-    for node in ("ExampleGen", "StatisticsGen", "Compare", "Train"):
+    for node in ("ExampleGen", "StatisticsGen", "Compare", "keras", "xgboost"):
         assert runs.was_cached(node), node
 
 
@@ -206,27 +219,52 @@ def test_deleted_spans_are_not_found(runs: Runs) -> None:
     assert runs.window() == ["3"]
 
 
-def test_the_live_model_is_the_last_one_pushed_and_never_the_candidate(runs: Runs) -> None:
-    runs.run(1, code="first")
+def test_the_live_model_is_the_last_one_pushed_and_never_a_candidate(runs: Runs) -> None:
+    runs.run(1, keras="first")
     assert runs.live() == []
+    assert len(runs.latest("LiveModel", "candidate")) == 2
     first = runs.pushed()
 
-    runs.run(1, code="first")
+    runs.run(1, keras="first")
     assert runs.live() == []
     assert runs.was_cached("Pusher")
 
-    runs.run(1, code="refused", blessed=0)
-    runs.run(1, code="second")
+    runs.run(1, keras="refused", winner="none")
+    runs.run(1, keras="second")
     assert runs.live() == [first]
     second = runs.pushed()
 
-    runs.run(1, code="second")
+    runs.run(1, keras="second")
     assert runs.live() == [first]
     assert runs.was_cached("Pusher")
 
-    runs.run(1, code="first")
+    runs.run(1, keras="first")
     assert runs.live() == [second]
     assert not runs.was_cached("Pusher")
+
+
+def test_a_live_model_of_another_framework_is_a_live_model(runs: Runs) -> None:
+    runs.run(1, winner="xgboost")
+    first = runs.pushed()
+    runs.run(1, xgboost="second")
+    assert runs.live() == [first]
+
+
+def test_a_live_model_stays_live_where_only_another_candidate_changed(runs: Runs) -> None:
+    runs.run(1, winner="keras")
+    first = runs.pushed()
+    runs.run(1, winner="xgboost", xgboost="second")
+    assert runs.live() == [first]
+
+
+def test_an_ensemble_is_itself_where_every_member_is_a_candidate(runs: Runs) -> None:
+    runs.run(1, winner="keras xgboost")
+    both = runs.pushed()
+    runs.run(1, winner="keras xgboost")
+    assert runs.live() == []
+    assert runs.was_cached("Pusher")
+    runs.run(1, xgboost="second", winner="keras xgboost")
+    assert runs.live() == [both]
 
 
 def test_a_strategy_without_its_current_artifact_fails_the_node() -> None:

@@ -1,0 +1,111 @@
+"""What is said of a selection: the sentences for a person, with the numbers that it was made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from custom_components.evaluator.verdict import LIVE, Verdict
+from custom_components.selection import Interval
+from pipeline.config import SelectConfig
+
+_OBJECTIONS = 3
+"""So many objections to a candidate are said, lest dozens of slices hide the rest."""
+
+
+class Words:
+    """Puts comparisons of models into words."""
+
+    def __init__(self, verdict: Verdict, select: SelectConfig, replicates: int) -> None:
+        """Takes what the sentences are about, and how many samples were compared."""
+        self._verdict = verdict
+        self._select = select
+        self._replicates = replicates
+
+    @property
+    def live(self) -> str | None:
+        """What the live model is made with; None if no model is live."""
+        return self._verdict.live and (self._verdict.live_framework or self._verdict.live)
+
+    def decision(
+        self, winner: str | None, eligible: Sequence[str], reasons: Mapping[str, str]
+    ) -> str:
+        """The whole decision in a sentence; `eligible` has the best first."""
+        metric = self._select.metric
+        if winner:
+            return f"{winner}: {metric} {self._value(winner)}, {reasons[winner]}"
+        stays = f"the live {self.live} stays" if self.live else "no model goes live"
+        if eligible:
+            best = f"{eligible[0]} ({metric} {self._value(eligible[0])})"
+            return f"{stays}: the best candidate, {best}, is {reasons[eligible[0]]}"
+        said = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        return f"{stays}: no candidate may go live ({said})"
+
+    def against(self, objections: Sequence[str]) -> str:
+        """Why a candidate may not go live: the first objections, and how many more there are."""
+        more = len(objections) - _OBJECTIONS
+        return "; ".join([*objections[:_OBJECTIONS], *([f"and {more} more"] if more > 0 else [])])
+
+    def ahead(self, gain: Interval | None, *, of: int) -> str:
+        """Why a candidate won; `gain` over the live model, `of` how many could have won."""
+        if gain is not None:
+            return self._than_live(gain)
+        place = f"the best of {of} that may go live" if of > 1 else "the only one that may go live"
+        if self.live:
+            return f"{place}; {self._select.metric} is undefined for the live {self.live}"
+        return f"{place}; no model is live yet"
+
+    def not_ahead(self, gain: Interval | None, *, same: bool) -> str:
+        """Why the live model stays where a candidate is not better enough."""
+        if gain is None or same:
+            return f"the same as the live {self.live} in {self._select.metric}: a tie"
+        reason = self._than_live(gain)
+        if self._replicates and gain.certainty < self._select.confidence:
+            reason += f"; {_percent(self._select.confidence)} are asked for (select.confidence)"
+        elif self._select.margin > 0:
+            reason += f"; {self._select.margin:g} is asked for on all rows (select.margin)"
+        return f"{reason}: a tie" if gain.low <= 0 <= gain.high else reason
+
+    def beaten(self, best: str, gain: Interval | None) -> str:
+        """Why a candidate lost to the best."""
+        return f"{best} is {self._gained(gain)}"
+
+    def tied(self, best: str, gain: Interval | None, cheaper: str) -> str:
+        """Why the best did not win over a cheaper candidate that is as good."""
+        return f"{best} is {self._gained(gain)}: a tie, and {cheaper} is cheaper"
+
+    def _value(self, name: str) -> str:
+        return _number(self._verdict.models[name][self._select.metric])
+
+    def _than_live(self, gain: Interval) -> str:
+        margin, is_better = self._select.margin, gain.value >= 0
+        asked = "" if is_better else "better "
+        if margin > 0:
+            asked += f"by {margin:g} or more "
+        elif margin < 0:
+            asked = f"no more than {-margin:g} worse "
+        return (
+            f"{'better' if is_better else 'worse'} than the live {self.live} "
+            f"({self._value(LIVE)}) by {abs(gain.value):.4f}{self._evidence(gain, asked)}"
+        )
+
+    def _gained(self, gain: Interval | None) -> str:
+        if gain is None or not gain.value:
+            return "as good on all rows"
+        return f"better by {gain.value:.4f}{self._evidence(gain)}"
+
+    def _evidence(self, gain: Interval, asked: str = "") -> str:
+        if not self._replicates:
+            return " on all rows, which are too few groups to draw samples from"
+        of = "rows" if self._verdict.groups == "rows" else f"rows by {self._verdict.groups}"
+        return (
+            f" ({_percent(gain.confidence)} interval {gain.low:.4f} to {gain.high:.4f}), "
+            f"{asked}in {_percent(gain.certainty)} of {self._replicates:,} samples of {of}"
+        )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

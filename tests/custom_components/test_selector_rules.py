@@ -1,0 +1,486 @@
+"""The rules of the selection, case by case, and what must hold whatever the numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from custom_components.evaluator.judge import how_much_worse
+from custom_components.evaluator.verdict import (
+    ENSEMBLE,
+    LIVE,
+    Check,
+    Cost,
+    Rule,
+    Slice,
+    Verdict,
+)
+from custom_components.selection import Candidate, Selection
+from custom_components.selector_rules import goodness, select
+from pipeline.config import EvaluateConfig, Metric, SelectConfig
+
+REPLICATES = 1000
+GUARDS = EvaluateConfig.model_validate(
+    {
+        "slices": [["carrier"]],
+        "guards": [{"columns": ["carrier"], "metric": "log_loss", "min_rows": 100}],
+    }
+)
+
+Values = Mapping[str, float | None]
+
+
+def in_samples(
+    values: Values, noise: float = 0.0005, *, replicates: int = REPLICATES
+) -> dict[str, NDArray[np.float64]]:
+    """Each value with what all models share in a sample, and noise of the model's own."""
+    random = np.random.default_rng(0)
+    shared = random.normal(0, 0.01, replicates)
+    return {
+        name: shared + random.normal(value, noise, replicates)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def make_verdict(
+    values: Values,
+    metric: Metric = Metric.AUC,
+    *,
+    costs: Mapping[str, tuple[float, float]] | None = None,
+    refused: Mapping[str, str] | None = None,
+    slices: Mapping[str, tuple[int, Values]] | None = None,
+    live_framework: str = "keras",
+    groups: str = "date",
+) -> Verdict:
+    """An evaluation of `values`, in which LIVE is the live model; costs are ms and MB."""
+    candidates = [name for name in values if name != LIVE]
+    refused = refused or {}
+    costs = dict.fromkeys(values, (1.0, 1.0)) | dict(costs or {})
+    return Verdict(
+        candidates=tuple(candidates),
+        blessed={name: name not in refused for name in candidates},
+        members=("keras", "xgboost") if ENSEMBLE in values else (),
+        live=LIVE if LIVE in values else None,
+        live_framework=live_framework if LIVE in values else None,
+        rows=1000,
+        label_mean=0.25,
+        models={name: {metric: value} for name, value in values.items()},
+        replicates=REPLICATES,
+        groups=groups,
+        costs={
+            name: Cost(latency_ms=ms, rows_per_second=1000.0, size_bytes=int(mb * 1e6))
+            for name, (ms, mb) in costs.items()
+        },
+        slices=[
+            Slice(
+                columns={"carrier": carrier},
+                rows=rows,
+                label_mean=0.25,
+                models={name: {metric: value} for name, value in by_model.items()},
+            )
+            for carrier, (rows, by_model) in (slices or {}).items()
+        ],
+        checks=[
+            Check(
+                model=name,
+                metric=metric,
+                rule=Rule.MIN,
+                slice={},
+                rows=1000,
+                value=0.5,
+                bound=0.6,
+                judged=True,
+                passed=False,
+                reason=reason,
+            )
+            for name, reason in refused.items()
+        ],
+    )
+
+
+def choose(values: Values, **asked: object) -> Selection:
+    """What is selected where the evaluation found nothing but `values`."""
+    config = SelectConfig.model_validate(asked)
+    return select(make_verdict(values, config.metric), in_samples(values), config, EvaluateConfig())
+
+
+def candidate(selection: Selection, name: str) -> Candidate:
+    (found,) = [candidate for candidate in selection.candidates if candidate.name == name]
+    return found
+
+
+def test_where_no_model_is_live_the_best_wins() -> None:
+    selection = choose({"keras": 0.67, "xgboost": 0.68, "sklearn": 0.66})
+    assert selection.winner == "xgboost"
+    assert selection.reason == (
+        "xgboost: auc 0.6800, the best of 3 that may go live; no model is live yet"
+    )
+    assert [c.name for c in selection.candidates] == ["xgboost", "keras", "sklearn"]
+    assert all(c.eligible and c.better_than_live is None for c in selection.candidates)
+    assert (selection.live, selection.live_value) == (None, None)
+
+
+def test_a_single_candidate_wins_where_no_model_is_live() -> None:
+    selection = choose({"keras": 0.67})
+    assert selection.reason == (
+        "keras: auc 0.6700, the only one that may go live; no model is live yet"
+    )
+
+
+def test_the_best_must_beat_a_live_model_of_another_framework() -> None:
+    values = {"xgboost": 0.6781, "sklearn": 0.6702, LIVE: 0.6716}
+    selection = choose(values)
+    assert selection.winner == "xgboost"
+    assert (selection.live, selection.live_value) == ("keras", 0.6716)
+    gain = candidate(selection, "xgboost").better_than_live
+    assert gain is not None
+    assert gain.value == pytest.approx(0.0065)
+    assert gain.low < gain.value < gain.high
+    assert (gain.confidence, gain.certainty) == (0.95, 1.0)
+    assert selection.reason == (
+        "xgboost: auc 0.6781, better than the live keras (0.6716) by 0.0065 "
+        f"(95 % interval {gain.low:.4f} to {gain.high:.4f}), in 100 % of 1,000 samples of rows by "
+        "date"
+    )
+    assert candidate(selection, "sklearn").reason.startswith(
+        "worse than the live keras (0.6716) by 0.0014 (95 % interval"
+    )
+
+
+def test_a_candidate_that_is_better_in_too_few_samples_ties_and_the_live_model_stays() -> None:
+    selection = choose({"xgboost": 0.6720, LIVE: 0.6716})
+    assert selection.winner is None
+    gain = candidate(selection, "xgboost").better_than_live
+    assert gain is not None
+    assert 0.5 < gain.certainty < 0.9
+    reason = candidate(selection, "xgboost").reason
+    assert reason.startswith("better than the live keras (0.6716) by 0.0004 (95 % interval -0.00")
+    assert reason.endswith("; 90 % are asked for (select.confidence): a tie")
+    assert selection.reason == (
+        f"the live keras stays: the best candidate, xgboost (auc 0.6720), is {reason}"
+    )
+
+
+def test_the_same_candidate_wins_where_less_confidence_is_asked_for() -> None:
+    assert choose({"xgboost": 0.6720, LIVE: 0.6716}, confidence=0.6).winner == "xgboost"
+
+
+def test_a_model_that_does_as_the_live_one_does_is_a_tie_even_with_a_negative_margin() -> None:
+    values = {"keras": 0.67, LIVE: 0.67}
+    samples = in_samples({LIVE: 0.67})
+    samples["keras"] = samples[LIVE]
+    for margin in (0.0, -0.01):
+        config = SelectConfig(margin=margin)
+        selection = select(make_verdict(values), samples, config, EvaluateConfig())
+        assert selection.winner is None
+        assert candidate(selection, "keras").reason == "the same as the live keras in auc: a tie"
+
+
+def test_a_margin_must_be_reached_in_the_samples() -> None:
+    values = {"xgboost": 0.6746, LIVE: 0.6716}
+    assert choose(values, margin=0.001).winner == "xgboost"
+    selection = choose(values, margin=0.004)
+    assert selection.winner is None
+    assert "by 0.004 or more in " in selection.reason
+
+
+def test_a_margin_must_be_reached_on_all_rows_too() -> None:
+    values = {"xgboost": 0.6736, LIVE: 0.6716}
+    selection = select(
+        make_verdict(values),
+        {"xgboost": np.full(REPLICATES, 0.68), LIVE: np.full(REPLICATES, 0.67)},
+        SelectConfig(margin=0.005),
+        EvaluateConfig(),
+    )
+    assert selection.winner is None
+    assert "; 0.005 is asked for on all rows (select.margin)" in selection.reason
+
+
+def test_a_margin_below_0_lets_a_newer_model_be_a_little_worse() -> None:
+    values = {"xgboost": 0.6700, LIVE: 0.6716}
+    assert choose(values).winner is None
+    selection = choose(values, margin=-0.005)
+    assert selection.winner == "xgboost"
+    assert "worse than the live keras (0.6716) by 0.0016" in selection.reason
+    assert "no more than 0.005 worse in 100 % of 1,000 samples" in selection.reason
+    assert choose({"xgboost": 0.6650, LIVE: 0.6716}, margin=-0.005).winner is None
+
+
+@pytest.mark.parametrize("metric", [Metric.LOG_LOSS, Metric.CALIBRATION])
+def test_the_right_end_of_the_metric_is_the_better_one(metric: Metric) -> None:
+    lower = {"keras": 0.52, "xgboost": 0.50, LIVE: 0.51}
+    selection = choose(lower, metric=metric)
+    assert selection.winner == ("xgboost" if metric is Metric.LOG_LOSS else "keras")
+
+
+def test_calibration_is_best_at_1_from_either_side() -> None:
+    values = {"keras": 1.05, "xgboost": 0.98, "sklearn": 1.01, LIVE: 0.9}
+    selection = choose(values, metric="calibration")
+    assert [c.name for c in selection.candidates] == ["sklearn", "xgboost", "keras"]
+    assert selection.winner == "sklearn"
+
+
+@given(st.sampled_from(list(Metric)), st.floats(0, 2), st.floats(0, 2))
+def test_better_is_what_the_evaluator_calls_less_bad(
+    metric: Metric, first: float, second: float
+) -> None:
+    gain = goodness(metric, first) - goodness(metric, second)
+    assert gain == pytest.approx(-how_much_worse(metric, first, second))
+
+
+def test_a_cheaper_model_that_the_best_does_not_beat_wins() -> None:
+    values = {"xgboost": 0.6783, "sklearn": 0.6781, "keras": 0.6700}
+    verdict = make_verdict(values, costs={"xgboost": (2.0, 1.0), "keras": (0.1, 0.1)})
+    selection = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert selection.winner == "sklearn"
+    assert "xgboost is better by 0.0002" in selection.reason
+    assert selection.reason.endswith(": a tie, and sklearn is cheaper")
+    assert candidate(selection, "xgboost").reason.startswith("it is better by 0.0002")
+    assert candidate(selection, "keras").reason.startswith("xgboost is better by 0.0083")
+
+
+@pytest.mark.parametrize(
+    ("costs", "winner"),
+    [
+        ({"keras": (1.0, 9.0), "xgboost": (2.0, 1.0)}, "keras"),
+        ({"keras": (1.0, 9.0), "xgboost": (1.0, 1.0)}, "xgboost"),
+        ({"keras": (1.0, 1.0), "xgboost": (1.0, 1.0)}, "keras"),
+    ],
+)
+def test_cheap_is_quick_then_small_then_first_by_name(
+    costs: dict[str, tuple[float, float]], winner: str
+) -> None:
+    values = {"keras": 0.67, "xgboost": 0.67}
+    verdict = make_verdict(values, costs=costs)
+    assert select(verdict, in_samples(values), SelectConfig(), EvaluateConfig()).winner == winner
+
+
+def test_an_ensemble_wins_by_beating_its_best_member() -> None:
+    selection = choose({"keras": 0.67, "xgboost": 0.68, ENSEMBLE: 0.69, LIVE: 0.65})
+    assert selection.winner == ENSEMBLE
+    assert candidate(selection, ENSEMBLE).members == ("keras", "xgboost")
+    assert candidate(selection, "xgboost").members == ()
+
+
+def test_an_ensemble_that_is_hardly_better_than_a_member_loses_however_quick_it_was() -> None:
+    values = {"keras": 0.67, "xgboost": 0.68, ENSEMBLE: 0.6802, LIVE: 0.65}
+    verdict = make_verdict(values, costs={ENSEMBLE: (0.1, 0.1)})
+    selection = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert selection.winner == "xgboost"
+    assert candidate(selection, ENSEMBLE).reason.startswith("it is better by 0.0002")
+
+
+def test_a_model_that_the_evaluator_refused_does_not_win_and_says_why() -> None:
+    values = {"keras": 0.67, "xgboost": 0.68}
+    verdict = make_verdict(values, refused={"xgboost": "log_loss 0.7000 is above 0.6"})
+    selection = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert selection.winner == "keras"
+    assert not candidate(selection, "xgboost").eligible
+    assert candidate(selection, "xgboost").reason == "log_loss 0.7000 is above 0.6"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_nothing_goes_live_where_nothing_is_blessed(live: bool) -> None:
+    values = {"keras": 0.67, "xgboost": 0.68} | ({LIVE: 0.65} if live else {})
+    verdict = make_verdict(values, refused={"keras": "too bad", "xgboost": "worse"})
+    selection = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert selection.winner is None
+    stays = "the live keras stays" if live else "no model goes live"
+    assert selection.reason == (
+        f"{stays}: no candidate may go live (keras: too bad; xgboost: worse)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"max_latency_ms": 5}, "it takes 9.00 ms for one row, above 5 (select.max_latency_ms)"),
+        ({"max_size_mb": 50}, "its folder has 80.00 MB, above 50 (select.max_size_mb)"),
+    ],
+)
+def test_a_model_that_is_too_slow_or_too_large_does_not_win(
+    limit: dict[str, float], reason: str
+) -> None:
+    values = {"keras": 0.67, "xgboost": 0.68}
+    verdict = make_verdict(values, costs={"xgboost": (9.0, 80.0)})
+    config = SelectConfig.model_validate(limit)
+    selection = select(verdict, in_samples(values), config, EvaluateConfig())
+    assert selection.winner == "keras"
+    assert candidate(selection, "xgboost").reason == reason
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "reason"),
+    [
+        (
+            100,
+            0.60,
+            "carrier XX: auc 0.6000 is 0.0700 worse than the live model's 0.6700, above 0.05 "
+            "(select.max_slice_loss)",
+        ),
+        (100, 0.63, None),
+        (99, 0.10, None),
+        (100, None, "carrier XX: auc is undefined, 0.6700 for the live model"),
+    ],
+)
+def test_no_guarded_slice_pays_for_the_average(
+    rows: int, value: float | None, reason: str | None
+) -> None:
+    values = {"keras": 0.68, "xgboost": 0.70, LIVE: 0.67}
+    verdict = make_verdict(
+        values,
+        slices={
+            "UA": (500, {"keras": 0.70, "xgboost": 0.72, LIVE: 0.67}),
+            "XX": (rows, {"keras": 0.65, "xgboost": value, LIVE: 0.67}),
+        },
+    )
+    selection = select(verdict, in_samples(values), SelectConfig(), GUARDS)
+    assert selection.winner == ("keras" if reason else "xgboost")
+    if reason:
+        assert candidate(selection, "xgboost").reason == reason
+    unwatched = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert unwatched.winner == "xgboost"
+    without = SelectConfig(max_slice_loss=None)
+    assert select(verdict, in_samples(values), without, GUARDS).winner == "xgboost"
+
+
+def test_many_objections_are_counted_after_the_first_ones() -> None:
+    values = {"xgboost": 0.70, LIVE: 0.67}
+    verdict = make_verdict(
+        values, slices={f"X{i}": (900 - i, {"xgboost": 0.5, LIVE: 0.67}) for i in range(8)}
+    )
+    selection = select(verdict, in_samples(values), SelectConfig(), GUARDS)
+    reason = candidate(selection, "xgboost").reason
+    assert reason.startswith("carrier X0: auc 0.5000 is 0.1700 worse than the live model's 0.6700")
+    assert reason.count("carrier") == 3
+    assert reason.endswith("; and 5 more")
+
+
+def test_a_model_whose_metric_is_undefined_does_not_win() -> None:
+    selection = choose({"keras": None, "xgboost": 0.4, LIVE: 0.3}, metric="precision")
+    assert selection.winner == "xgboost"
+    assert candidate(selection, "keras").reason == "precision is undefined"
+    assert selection.candidates[-1].name == "keras"
+
+
+def test_a_live_model_whose_metric_is_undefined_is_replaced() -> None:
+    selection = choose({"xgboost": 0.4, LIVE: None}, metric="precision")
+    assert selection.winner == "xgboost"
+    assert selection.reason.endswith("precision is undefined for the live keras")
+
+
+def test_without_samples_the_metric_over_all_rows_decides_and_says_so() -> None:
+    values = {"keras": 0.67, "xgboost": 0.6717, LIVE: 0.6716}
+    selection = select(make_verdict(values), {}, SelectConfig(), EvaluateConfig())
+    assert (selection.winner, selection.replicates) == ("xgboost", 0)
+    assert selection.reason == (
+        "xgboost: auc 0.6717, better than the live keras (0.6716) by 0.0001 on all rows, which are "
+        "too few groups to draw samples from"
+    )
+    too_little = select(make_verdict(values), {}, SelectConfig(margin=0.01), EvaluateConfig())
+    assert too_little.winner is None
+
+
+def test_samples_in_which_a_metric_is_undefined_do_not_count() -> None:
+    values = {"xgboost": 0.68, LIVE: 0.67}
+    samples = in_samples(values)
+    samples[LIVE][:500] = np.nan
+    selection = select(make_verdict(values), samples, SelectConfig(), EvaluateConfig())
+    assert selection.winner == "xgboost"
+
+
+NAMES = ("keras", "pytorch", "sklearn", "xgboost", ENSEMBLE)
+
+
+@st.composite
+def evaluations(draw: st.DrawFn) -> tuple[Verdict, dict[str, NDArray[np.float64]]]:
+    """Any evaluation of some models, with or without a live one."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
+    names += [LIVE] * draw(st.booleans())
+    values = {
+        name: draw(st.none() | st.integers(600, 700).map(lambda v: v / 1000)) for name in names
+    }
+    cost = st.tuples(st.sampled_from([0.5, 1.0, 9.0]), st.sampled_from([0.1, 5.0]))
+    verdict = make_verdict(
+        values,
+        costs={name: draw(cost) for name in names},
+        refused={name: "no" for name in names if name != LIVE and draw(st.booleans())},
+    )
+    samples = in_samples(values, draw(st.sampled_from([0.0001, 0.01])), replicates=50)
+    return verdict, samples if draw(st.booleans()) else {}
+
+
+configs = st.builds(
+    SelectConfig,
+    margin=st.sampled_from([-0.01, 0.0, 0.01]),
+    confidence=st.sampled_from([0.5, 0.9]),
+    max_latency_ms=st.sampled_from([None, 2.0]),
+    max_size_mb=st.sampled_from([None, 1.0]),
+)
+
+
+@settings(deadline=None)
+@given(evaluations(), configs)
+def test_the_winner_may_go_live_and_every_candidate_has_its_reason(
+    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig
+) -> None:
+    verdict, samples = evaluation
+    selection = select(verdict, samples, config, EvaluateConfig())
+    assert {c.name for c in selection.candidates} == set(verdict.candidates)
+    assert all(c.reason for c in selection.candidates)
+    assert Selection.model_validate_json(selection.model_dump_json()) == selection
+    if selection.winner is None:
+        return
+    winner = candidate(selection, selection.winner)
+    assert winner.eligible
+    assert verdict.blessed[winner.name]
+    if winner.better_than_live is not None:
+        assert winner.better_than_live.certainty >= config.confidence
+        assert winner.better_than_live.value >= config.margin - 1e-9
+
+
+@settings(deadline=None)
+@given(evaluations(), configs)
+def test_a_candidate_that_is_worse_in_every_sample_changes_nothing(
+    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig
+) -> None:
+    verdict, samples = evaluation
+    before = select(verdict, samples, config, EvaluateConfig())
+    if before.winner is None:
+        return
+    metric = verdict.models[before.winner][config.metric]
+    assert metric is not None
+    name = "worse"
+    more = verdict.model_copy(
+        update={
+            "candidates": (*verdict.candidates, name),
+            "blessed": verdict.blessed | {name: True},
+            "models": verdict.models | {name: {config.metric: metric - 0.1}},
+            "costs": verdict.costs
+            | {name: Cost(latency_ms=0.01, rows_per_second=1e6, size_bytes=1)},
+        }
+    )
+    more_samples = samples | {name: samples[before.winner] - 0.1} if samples else {}
+    assert select(more, more_samples, config, EvaluateConfig()).winner == before.winner
+
+
+@settings(deadline=None)
+@given(evaluations(), configs, st.sampled_from([0.25, 4.0]))
+def test_on_a_machine_that_is_slower_for_all_the_same_model_wins(
+    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig, factor: float
+) -> None:
+    verdict, samples = evaluation
+    costs = {
+        name: cost.model_copy(update={"latency_ms": cost.latency_ms * factor})
+        for name, cost in verdict.costs.items()
+    }
+    slower = verdict.model_copy(update={"costs": costs})
+    config = config.model_copy(update={"max_latency_ms": None})
+    before = select(verdict, samples, config, EvaluateConfig())
+    assert select(slower, samples, config, EvaluateConfig()).winner == before.winner
