@@ -35,6 +35,7 @@ from benchmarks.ingest import FLIGHTS, WARM_UP_ROWS, write_flights
 from custom_components import statistics_gen
 from custom_components.evaluator import executor as evaluator
 from custom_components.evaluator import tfma_files
+from custom_components.evaluator.candidates import load as load_bundle
 from custom_components.example_gen import IngestSettings
 from custom_components.example_gen import executor as example_gen
 from custom_components.example_gen.columns import load_table
@@ -174,12 +175,14 @@ def evaluators(config: PipelineConfig, model: standard_artifacts.Model, folder: 
     for_ours = {
         "evaluate": config.evaluate.model_dump_json(),
         "label": config.features.label,
-        "candidate": CANDIDATE,
         "canary_rows": config.canary.rows,
+        "ensemble": config.select.ensemble,
+        "group_by": config.data.split_by or "",
     }
 
     def by(executor: Any, properties: dict[str, Any]) -> Work:
         def work(examples: Examples, out: Path) -> None:
+            load_bundle.cache_clear()  # a node loads its models, each time it runs
             outputs = {
                 "evaluation": [_artifact(standard_artifacts.ModelEvaluation, out / "evaluation")],
                 "blessing": [_artifact(standard_artifacts.ModelBlessing, out / "blessing")],

@@ -24,7 +24,7 @@ SIZES = (15_000, 150_000, 1_500_000, 5_000_000)
 FOLDER = project.OUTPUT / "growth"
 CONFIG = "configs/flights.toml"
 ROWS_PER_FILE = 500_000
-SETTINGS = ["train.keras.epochs=2"]
+SETTINGS = ['train.frameworks=["keras"]', "train.keras.epochs=2"]
 """As many passes over every size: how many are best differs from size to size."""
 _NOISE = 0.01
 _SEED = 20130101

@@ -89,11 +89,12 @@ def utilisation(ran: list[Node], cores: int) -> float | None:
 
 
 def accuracy(root: Path) -> float:
-    """What the newest verdict says of its candidate."""
+    """What the newest verdict says of its only candidate."""
     files = (root / "Evaluator" / "evaluation").glob("*/verdict.json")
     newest = max(files, key=lambda file: int(file.parent.name))
     verdict = json.loads(newest.read_text())
-    return float(verdict["models"][verdict["candidate"]]["accuracy"])
+    (candidate,) = verdict["candidates"]
+    return float(verdict["models"][candidate]["accuracy"])
 
 
 def pushed(root: Path) -> int:

@@ -12,13 +12,14 @@ from typing import Any
 
 import psutil
 
-from benchmarks import report
+from benchmarks import report, report_frameworks
 
 SECTIONS = {
     "ingest": ("Reading rows", report.ingest),
     "components": ("Components beside TFX's own", report.components),
     "training": ("Training", report.training),
     "taxi": ("Beside TFX's taxi template", report.taxi),
+    "frameworks": ("Several frameworks", report_frameworks.frameworks),
     "startup": ("Start-up", report.startup),
     "growth": ("Growth", report.growth),
 }
@@ -33,6 +34,9 @@ _VERSIONS = (
     "tensorflow-transform",
     "tensorflow-model-analysis",
     "pyarrow",
+    "scikit-learn",
+    "xgboost-cpu",
+    "mlflow",
 )
 _INTRODUCTION = """# What it costs
 

@@ -35,7 +35,7 @@ from benchmarks.taxi import CONFIG, DATA, make_data
 from custom_components.statistics_gen import compute
 from custom_components.transform import executor as transform_executor
 from models import keras_model
-from models.dataset import read
+from models.dataset import class_weights, read
 from models.features import ModelInputs
 from pipeline import config_file
 from pipeline.config import PROJECT
@@ -111,7 +111,7 @@ class Ours:
             config.features, output.transformed_feature_spec(), output.vocabulary_size_by_name
         )
         self._rows = read([f"{_train_folder(transformed)}/*"], inputs)
-        self._weights = keras_model.class_weights(self._rows.labels, settings.class_weight)
+        self._weights = class_weights(self._rows.labels, settings.class_weight)
         self._seed = settings.seed
         self._batch_size = settings.keras.batch_size
         # As `train` does; it makes tf.data's own work deterministic too.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.registry.commands import add_commands
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -34,7 +35,10 @@ def _lineage(arguments: argparse.Namespace) -> None:
     artifact = store.live_model() if given is None else store.artifact(int(given))
     # A terminal's lines are broken inside the tree; a file's or a pipe's are left whole.
     width = None if sys.stdout.isatty() else 1000
-    Console(highlight=False, width=width).print(lineage.tree(artifact))
+    console = Console(highlight=False, width=width)
+    console.print(lineage.tree(artifact))
+    if version := lineage.registration(artifact):
+        console.print(f"In MLflow: {version} (python -m pipeline registry show)")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -89,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
         help="its number in the store (default: the live model)",
     )
     command.set_defaults(run=_lineage)
+
+    add_commands(commands, configured)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"

@@ -357,6 +357,20 @@ class PipelineConfig(Section):
         """MLflow's server, or the database of the project's own store."""
         return self.registration.tracking_uri or f"sqlite:///{self.pipeline_root}/mlflow.db"
 
+    @property
+    def model_name(self) -> str:
+        """The registered model."""
+        return self.registration.name or self.name
+
+    @model_validator(mode="after")
+    def _can_be_approved(self) -> Self:
+        if self.registration.approval == "manual" and not self.registration.enabled:
+            raise ValueError(
+                "register.approval is manual, but register.enabled is false: only a registered "
+                "model can be approved"
+            )
+        return self
+
     @model_validator(mode="after")
     def _selects_by_what_it_computes(self) -> Self:
         if self.select.metric not in self.evaluate.metrics:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 PUSHED_MODEL = "PushedModel"
+REGISTRATION = "Registration"
 _INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
 
 
@@ -92,6 +93,10 @@ class Artifact:
     def parents(self) -> tuple[Artifact, ...]:
         """What its producer read."""
         return self.producer.inputs if self.producer else ()
+
+    def children(self) -> tuple[Artifact, ...]:
+        """What was made by those who read it."""
+        return self._store._children_of(self)
 
     def ancestors(self) -> tuple[Artifact, ...]:
         """Its parents, their parents and so on, each once, the nearest first."""
@@ -229,6 +234,14 @@ class Store:
         return {i: self._inputs[i] for i in ids}
 
 
+    def _children_of(self, artifact: Artifact) -> tuple[Artifact, ...]:
+        events = self._store.get_events_by_artifact_ids([artifact.id])
+        readers = {event.execution_id for event in events if event.type in _INPUTS}
+        made = self._store.get_events_by_execution_ids(list(readers)) if readers else []
+        ids = sorted(event.artifact_id for event in made if event.type == pb.Event.OUTPUT)
+        return tuple(self._artifacts_by_id(ids).values())
+
+
 def _maker(executions: Iterable[pb.Execution]) -> pb.Execution:
     """Which of those that put out an artifact made it: others took it from the cache, or failed."""
     return min(executions, key=lambda e: (e.last_known_state != pb.Execution.COMPLETE, e.id))
@@ -272,6 +285,15 @@ def tree(artifact: Artifact) -> Tree:
     return root
 
 
+def registration(artifact: Artifact) -> str | None:
+    """The version in MLflow of a pushed model or a champion, as in "flights version 3"."""
+    for near in (artifact, *artifact.parents()):
+        for child in near.children():
+            if child.type == REGISTRATION and child.properties.get("model_version"):
+                return "{model_name} version {model_version}".format(**child.properties)
+    return None
+
+
 def _label(artifact: Artifact) -> Text:
     from rich.text import Text
 
@@ -293,5 +315,7 @@ def _facts(properties: Mapping[str, Any]) -> Iterator[str]:
             yield f"{properties[key]:,} {key.removeprefix('rows_')} rows"
     if "blessed" in properties and isinstance(properties["blessed"], int):
         yield "blessed" if properties["blessed"] else "not blessed"
+    if properties.get("framework"):
+        yield str(properties["framework"])
     if "pushed_version" in properties:
         yield f"version {properties['pushed_version']}"

@@ -22,10 +22,13 @@ from custom_components.example_gen.settings import IngestSettings
 from custom_components.model_selector import ModelSelector
 from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
+from custom_components.registrar.component import Registrar
+from custom_components.registrar.tracking import Destination
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 from custom_components.statistics_gen import StatisticsGen
 from custom_components.trainer import Trainer
 from custom_components.transform import Transform
+from custom_components.tuner.component import Tuner
 from pipeline.config import PipelineConfig, absolute
 from pipeline.train_config import Framework
 
@@ -92,8 +95,10 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         disable_statistics=True,
         disable_analyzer_cache=True,
     )
+    tuners = _tuners(config, transform)
     trainers = [
-        _trainer(config, framework, transform, schema) for framework in config.train.frameworks
+        _trainer(config, framework, transform, schema=schema, tuner=tuners.get(framework))
+        for framework in config.train.frameworks
     ]
     models = union([trainer.outputs["model"] for trainer in trainers])
 
@@ -127,16 +132,35 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         canary=config.canary,
     )
 
-    # Then it is the live model, and MLflow knows of it.
+    # Then it is the live model, at once or when a person approves; MLflow knows of it.
     pusher = Pusher(
         model=selector.outputs["model"],
         model_blessing=selector.outputs["blessing"],
         infra_blessing=canary.outputs["blessing"],
         directory=config.serving_directory,
-    )
+    ).with_id(PUSHER)
+    pushers = [] if config.registration.approval == "manual" else [pusher]
+    registrars = []
+    if config.registration.enabled:
+        registrar = Registrar(
+            models=models,
+            model_runs=union([trainer.outputs["model_run"] for trainer in trainers]),
+            evaluation=evaluator.outputs["evaluation"],
+            selection=selector.outputs["selection"],
+            model=selector.outputs["model"],
+            schema=schema,
+            infra_blessing=canary.outputs["blessing"],
+            pushed_model=pusher.outputs["pushed_model"] if pushers else None,
+            destination=Destination.of(config),
+            model_name=config.model_name,
+            root=config.pipeline_root,
+            train=config.train,
+        )
+        registrars = [registrar]
     components = [
         *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
-        *(window, transform, *trainers, live, evaluator, selector, canary, pusher),
+        *(window, transform, *tuners.values(), *trainers),
+        *(live, evaluator, selector, canary, *pushers, *registrars),
     ]
     return Pipeline(
         pipeline_name=config.name,
@@ -156,15 +180,42 @@ def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
     return schema_gen.with_id("SchemaGen")
 
 
+def _tuners(config: PipelineConfig, transform: Transform) -> dict[Framework, Tuner]:
+    """A search for the hyper-parameters of each framework that is to have one."""
+    if not config.tune.trials:
+        return {}
+    searched = config.tune.frameworks or config.train.frameworks
+    return {
+        framework: Tuner(
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            framework=framework,
+            features=config.features,
+            train=config.train,
+            tune=config.tune,
+            study_folder=f"{config.pipeline_root}/studies",
+            memory_budget=config.data.memory_budget,
+        ).with_id(f"Tuner.{framework}")
+        for framework in config.train.frameworks
+        if framework in searched
+    }
+
+
 def _trainer(
-    config: PipelineConfig, framework: Framework, transform: Transform, schema: Channel
+    config: PipelineConfig,
+    framework: Framework,
+    transform: Transform,
+    *,
+    schema: Channel,
+    tuner: Tuner | None,
 ) -> BaseComponent:
-    """The trainer of one framework's model; its hyper-parameters alone are part of its settings."""
+    """The trainer of one framework's model."""
     return Trainer(
         run_fn=f"models.{framework}_model.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
             "features": config.features.model_dump_json(),
             "train": config.train.only(framework).model_dump_json(),

@@ -57,13 +57,15 @@ class SklearnConfig(Section):
 
     model: Literal["hist_gradient_boosting", "logistic_regression"] = "hist_gradient_boosting"
     """Gradient-boosted trees, or a linear model of scaled numbers and one-hot categories."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    categories: Literal["ordinal", "native"] = "ordinal"
+    """Trees: split by rank, the most frequent first (ordinal), or between any two sets (native)."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Trees: how much each one adds."""
     max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
     """Trees: leaves of each one, at most."""
-    min_samples_leaf: Annotated[int, Field(ge=1)] = 40
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 100
     """Trees: rows of a leaf, at least."""
-    l2_regularization: Annotated[float, Field(ge=0)] = 1.0
+    l2_regularization: Annotated[float, Field(ge=0)] = 10.0
     """Trees: how strongly a leaf's value is drawn to 0."""
     max_features: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Trees: share of the features that each split chooses from."""
@@ -71,6 +73,8 @@ class SklearnConfig(Section):
     """How many; by default as many as were best for rows held out."""
     max_trees: Annotated[int, Field(ge=1)] = 300
     """Trees in search of the best number, at most."""
+    patience: Annotated[int, Field(ge=1)] = 20
+    """Trees without a better loss of the rows held out before the search stops."""
     C: Annotated[float, Field(gt=0)] = 1.0
     """Linear model: inverse of the strength of its regularization."""
     max_iter: Annotated[int, Field(ge=1)] = 500
@@ -80,17 +84,19 @@ class SklearnConfig(Section):
 class XgboostConfig(Section):
     """Hyper-parameters of the XGBoost model, under XGBoost's names."""
 
+    categories: Literal["ordinal", "native"] = "ordinal"
+    """Split by rank, the most frequent first (ordinal), or between any two sets (native)."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
     """How much each tree adds."""
     max_depth: Annotated[int, Field(ge=1)] = 6
     """Levels of each tree, at most."""
-    min_child_weight: Annotated[float, Field(ge=0)] = 10.0
+    min_child_weight: Annotated[float, Field(ge=0)] = 50.0
     """Weight (Hessian) of a leaf, at least."""
     subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Share of the rows that each tree sees."""
-    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 0.6
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of the features that each tree sees."""
-    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 10.0
     """L2 regularization of the leaves' values."""
     gamma: Annotated[float, Field(ge=0)] = 0.0
     """How much the loss must fall for a split to be made."""

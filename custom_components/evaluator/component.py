@@ -17,8 +17,9 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar = {
         "evaluate": component_spec.ExecutionParameter(type=str),
         "label": component_spec.ExecutionParameter(type=str),
-        "candidate": component_spec.ExecutionParameter(type=str),
         "canary_rows": component_spec.ExecutionParameter(type=int),
+        "ensemble": component_spec.ExecutionParameter(type=int),
+        "group_by": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -34,7 +35,10 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Judges a model by rows that it has not seen, beside the model that is live.
+    """Judges models by rows that they have not seen, beside the model that is live.
+
+    They may be made with anything: a bundle is asked by its rows. All of them and, if it is wanted,
+    the mean of the best ones predict the same rows in one pass.
 
     This is a *fully custom* component. Write one when a function will not do: here because the
     rows go through Beam, because one input may be several artifacts (a span each), and because
@@ -48,7 +52,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
        artifacts and the parameters, writes files to the outputs' `uri`s, and sets properties
        that other nodes can ask for. It may run in another process or container than this class,
        so nothing else is passed. A BaseBeamExecutor also gets the pipeline's Beam arguments:
-       `self._make_beam_pipeline()` runs in memory here and on Dataflow there.
+       `self._make_beam_pipeline()` runs in memory here and on Dataflow there. An output may
+       become several artifacts: the executor puts them in the place of the one that it is given
+       (here: a blessing for each candidate).
     3. This **component** class ties both together. Its constructor runs when the pipeline is
        defined, long before there is any data: it only makes output channels and fills in the
        spec.
@@ -57,8 +63,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     ExampleGen). This one is content with TFX's own.
 
     Outputs: `evaluation`, in TensorFlow Model Analysis's format with `verdict.json` (schema:
-    `verdict.Verdict`) and `canary.parquet` beside it, and `blessing`, which says whether the
-    model may be pushed.
+    `verdict.Verdict`), `canary.parquet` and `bootstrap.parquet` beside it, and `blessing`: for each
+    trained candidate a ModelBlessing, whose custom property `candidate` names it, that says whether
+    it may be pushed.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -67,34 +74,40 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
-        model: types.BaseChannel,
+        models: types.BaseChannel,
         *,
         evaluate: str,
         label: str,
         canary_rows: int,
-        candidate: str = "keras",
+        ensemble: int,
+        group_by: str,
         baseline_model: types.BaseChannel | None = None,
     ) -> None:
         """Defines an evaluation.
 
         Args:
             examples: Examples, one artifact for each span; their eval split is used.
-            model: The model to judge.
+            models: The models to judge, one of each framework: a channel of one, or a union of
+                channels (`tfx.types.channel_utils.union`).
             evaluate: Metrics, slices, thresholds and guards: EvaluateConfig as JSON.
             label: The label's column.
-            canary_rows: How many raw rows to keep for the canary, with the model's predictions.
-            candidate: The model's name in the evaluation.
+            canary_rows: How many raw rows to keep for the canary, with the models' predictions.
+            ensemble: The mean of so many of the best models is judged too; 0 or 1: none. The best
+                have the lowest loss on rows held out from training.
+            group_by: The column by whose values rows resemble one another: the bootstrap keeps
+                those together. Empty: each row is by itself.
             baseline_model: The PushedModel that is live; it may hold no artifact.
         """
         parameters: dict[str, Any] = {
             "evaluate": evaluate,
             "label": label,
-            "candidate": candidate,
             "canary_rows": canary_rows,
+            "ensemble": ensemble,
+            "group_by": group_by,
         }
         spec = EvaluatorSpec(
             examples=examples,
-            model=model,
+            model=models,
             baseline_model=baseline_model,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),

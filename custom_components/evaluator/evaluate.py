@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -18,9 +17,20 @@ from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlic
 from tfx.dsl.io import fileio
 
 from custom_components.evaluator import tfma_files
-from custom_components.evaluator.metrics import Tally, add_up, measure, tally
+from custom_components.evaluator.bootstrap import Samples, intervals, resample
+from custom_components.evaluator.candidates import Models
+from custom_components.evaluator.metrics import (
+    POSITIVES,
+    ROWS,
+    Tally,
+    add_up,
+    measure,
+    score,
+    tally,
+)
 from custom_components.evaluator.rows import Batch, Predict
 from custom_components.evaluator.verdict import (
+    BOOTSTRAP_FILE,
     CANARY_FILE,
     COUNTERS,
     UNUSABLE_LABELS,
@@ -32,8 +42,8 @@ from pipeline.config import EvaluateConfig
 Tallies = dict[str, Tally]
 """A tally of the same rows for each model."""
 Count = Callable[[str, int], None]
-Sample = list[tuple[int, bytes, float]]
-"""Rows: a hash, the serialized tf.Example, the candidate's prediction."""
+Kept = list[tuple[int, bytes, tuple[float, ...]]]
+"""Rows: a hash, the serialized tf.Example, each candidate's prediction."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +52,49 @@ class Asked:
 
     files: Sequence[str]
     """The eval split: TFRecords of tf.Examples."""
-    models: Mapping[str, str]
-    """Location of each model by its name."""
-    candidate: str
-    """The model whose predictions the canary rows carry."""
+    models: Models
+    """What is evaluated."""
     label: str
     """The label's column."""
+    group_by: str
+    """The column whose values the bootstrap keeps together; empty: each row is by itself."""
     config: EvaluateConfig
-    """Slices and metrics."""
+    """Slices, metrics, and how many samples the bootstrap draws."""
     canary_rows: int
     """How many raw rows to keep for the canary."""
     folder: str
     """Where to write."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is found out about a slice."""
+
+    metrics: MetricsForSlice
+    samples: dict[str, Samples]
+    """The bootstrap's, by model; kept of all rows alone."""
+
+
 def evaluate(pipeline: beam.Pipeline, asked: Asked) -> None:
     """Adds an evaluation to the Beam pipeline: when it runs, it writes metrics and canary rows."""
-    folder = asked.folder
     batches = (
         pipeline
         | "Files" >> beam.Create(asked.files)
-        | "Predict" >> beam.ParDo(Predict(dict(asked.models)))
+        | "Predict" >> beam.ParDo(Predict(asked.models))
     )
     _ = (
         batches
-        | "Tally" >> beam.FlatMap(tally_slices, asked.label, asked.config)
+        | "Tally" >> beam.FlatMap(tally_slices, asked)
         | "AddUp" >> beam.CombinePerKey(_add_up)
         | "Measure" >> beam.Map(_measure, asked.config)
         | "Collect" >> beam.combiners.ToList()
-        | "WriteMetrics" >> beam.Map(lambda slices: tfma_files.write_metrics(folder, slices))
+        | "WriteMetrics" >> beam.Map(_write, asked)
     )
     _ = (
         batches
-        | "Sample" >> beam.Map(_sample, asked.candidate, asked.canary_rows)
+        | "Keep" >> beam.Map(_keep, asked)
         | "Thin" >> beam.CombineGlobally(_first, asked.canary_rows)
-        | "WriteCanary" >> beam.Map(_write_canary, folder)
+        | "WriteCanary" >> beam.Map(_write_canary, asked)
     )
 
 
@@ -91,18 +109,16 @@ def evaluate_here(asked: Asked) -> dict[str, int]:
     def count(reason: str, rows: int) -> None:
         unusable[reason] += rows
 
-    predict = Predict(dict(asked.models))
+    predict = Predict(asked.models)
     predict.setup()
     totals: dict[tfma_files.SliceKey, Tallies] = {}
-    sample: Sample = []
+    kept: Kept = []
     for batch in chain.from_iterable(map(predict.process, asked.files)):
-        for key, tallies in tally_slices(batch, asked.label, asked.config, count):
+        for key, tallies in tally_slices(batch, asked, count):
             totals[key] = _add_up([totals[key], tallies]) if key in totals else tallies
-        rows = _sample(batch, asked.candidate, asked.canary_rows)
-        sample = _first([sample, rows], asked.canary_rows)
-    measured = [_measure(part, asked.config) for part in totals.items()]
-    tfma_files.write_metrics(asked.folder, measured)
-    _write_canary(sample, asked.folder)
+        kept = _first([kept, _keep(batch, asked)], asked.canary_rows)
+    _write([_measure(part, asked.config) for part in totals.items()], asked)
+    _write_canary(kept, asked)
     return unusable
 
 
@@ -111,23 +127,23 @@ def _count_in_beam(reason: str, rows: int) -> None:
 
 
 def tally_slices(
-    batch: Batch, label: str, config: EvaluateConfig, count: Count = _count_in_beam
+    batch: Batch, asked: Asked, count: Count = _count_in_beam
 ) -> Iterator[tuple[tfma_files.SliceKey, Tallies]]:
     """Counts a batch's rows: all of them, then those of each slice, for every model.
 
     `count` is told of rows that cannot be used: the reason, and how many.
     """
-    labels = _labels(batch, label, count)
-    usable = {name: _usable(name, values, count) for name, values in batch.predictions.items()}
+    labels, blocks = _labels(batch, asked.label, count), batch.blocks(asked.group_by)
+    scores = {
+        name: score(labels, _usable(name, values, count), blocks, asked.config.decision_threshold)
+        for name, values in batch.predictions.items()
+    }
 
     def tallies(rows: Any) -> Tallies:
-        return {
-            name: tally(labels[rows], predictions[rows], config.decision_threshold)
-            for name, predictions in usable.items()
-        }
+        return {name: tally(scored, rows) for name, scored in scores.items()}
 
     yield (), tallies(slice(None))
-    for columns in config.slices:
+    for columns in asked.config.slices:
         for values, rows in _groups([batch.values(column) for column in columns]):
             yield tuple(zip(columns, values, strict=True)), tallies(rows)
 
@@ -172,39 +188,62 @@ def _add_up(parts: Iterable[Tallies]) -> Tallies:
     return {name: add_up(part[name] for part in tallies) for name in tallies[0]}
 
 
-def _measure(part: tuple[tfma_files.SliceKey, Tallies], config: EvaluateConfig) -> MetricsForSlice:
+def _measure(part: tuple[tfma_files.SliceKey, Tallies], config: EvaluateConfig) -> Measured:
     key, tallies = part
+    measured = {name: measure(rows) for name, rows in tallies.items()}
+    samples = resample(tallies, measured, config.replicates)
     models = {}
-    for name, rows in tallies.items():
-        metrics = measure(rows)
+    for name, tally_ in tallies.items():
+        totals = tally_.sums.sum(axis=0)
         models[name] = {
-            tfma_files.ROWS: rows.rows,
-            tfma_files.LABEL_MEAN: rows.positives / rows.rows,
-            **{str(metric): metrics[metric] for metric in config.metrics},
+            tfma_files.ROWS: float(totals[ROWS]),
+            tfma_files.LABEL_MEAN: totals[POSITIVES] / totals[ROWS],
+            **{str(metric): measured[name][metric] for metric in config.metrics},
         }
-    return tfma_files.metrics_proto(key, models)
+    ends = {
+        name: intervals(drawn, config.metrics, config.confidence) for name, drawn in samples.items()
+    }
+    return Measured(tfma_files.metrics_proto(key, models, ends), {} if key else samples)
 
 
-def _sample(batch: Batch, candidate: str, size: int) -> Sample:
-    """The rows of a batch with the smallest hashes: spread evenly, and the same ones each time."""
-    hashes = map(zlib.crc32, batch.examples)
-    rows = zip(hashes, batch.examples, batch.predictions[candidate].tolist(), strict=True)
-    return sorted(rows)[:size]
-
-
-def _first(samples: Iterable[Sample], size: int) -> Sample:
-    return sorted(chain.from_iterable(samples))[:size]
-
-
-def _write_canary(rows: Sample, folder: str) -> None:
-    _, examples, predictions = zip(*rows, strict=True) if rows else ((), (), ())
-    table = pa.table(
-        {
-            "example": pa.array(examples, pa.binary()),
-            "prediction": pa.array(predictions, pa.float64()),
-        }
+def _write(slices: Sequence[Measured], asked: Asked) -> None:
+    """Writes the metrics of all slices, and the bootstrap's samples of all rows."""
+    tfma_files.write_metrics(asked.folder, [part.metrics for part in slices])
+    table = pa.Table.from_pylist(
+        [
+            {"model": name, "metric": metric.value, "values": samples[metric]}
+            for part in slices
+            for name, samples in part.samples.items()
+            for metric in asked.config.metrics
+        ],
+        pa.schema({"model": pa.string(), "metric": pa.string(), "values": pa.list_(pa.float64())}),
     )
+    _write_table(table, f"{asked.folder}/{BOOTSTRAP_FILE}")
+
+
+def _keep(batch: Batch, asked: Asked) -> Kept:
+    """The rows of a batch with the smallest hashes: spread evenly, and the same ones each time."""
+    predictions = zip(
+        *(batch.predictions[name].tolist() for name in asked.models.candidates), strict=True
+    )
+    rows = zip(batch.hashes.tolist(), batch.examples, predictions, strict=True)
+    return sorted(rows)[: asked.canary_rows]
+
+
+def _first(parts: Iterable[Kept], size: int) -> Kept:
+    return sorted(chain.from_iterable(parts))[:size]
+
+
+def _write_canary(rows: Kept, asked: Asked) -> None:
+    columns = {"example": pa.array([example for _, example, _ in rows], pa.binary())}
+    for place, name in enumerate(asked.models.candidates):
+        said = [predictions[place] for _, _, predictions in rows]
+        columns[name] = pa.array(said, pa.float64())
+    _write_table(pa.table(columns), f"{asked.folder}/{CANARY_FILE}")
+
+
+def _write_table(table: pa.Table, path: str) -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
-    with fileio.open(f"{folder}/{CANARY_FILE}", "wb") as file:
+    with fileio.open(path, "wb") as file:
         file.write(buffer.getvalue().to_pybytes())

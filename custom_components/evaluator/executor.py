@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-from absl import logging
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tfx import types
-from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from custom_components.beam import runs_here
+from custom_components.evaluator.blessings import bless
+from custom_components.evaluator.candidates import find
 from custom_components.evaluator.judge import judge
-from custom_components.evaluator.signature import check_signature
 from custom_components.evaluator.verdict import (
+    CANARY_FILE,
     COUNTERS,
+    ENSEMBLE,
     FILE,
-    LIVE,
     UNUSABLE_LABELS,
     UNUSABLE_PREDICTIONS,
     Slice,
@@ -28,6 +30,9 @@ from custom_components.evaluator.verdict import (
 from pipeline.config import EvaluateConfig
 from pipeline.errors import UserError
 
+if TYPE_CHECKING:
+    from custom_components.evaluator.evaluate import Asked
+
 SPLIT = "eval"
 """The split that models are judged by."""
 
@@ -35,7 +40,7 @@ Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Evaluates the candidate and the live model, and blesses the candidate or does not."""
+    """Evaluates the candidates and the live model, and blesses each candidate or does not."""
 
     @staticmethod
     def prepare() -> None:
@@ -45,39 +50,63 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes the evaluation and the blessing; a model that is not blessed is no error.
+        """Writes the evaluation and the blessings; a model that is not blessed is no error.
 
         Args:
-            input_dict: `examples` (one artifact per span), `model`, and `baseline_model` (none or
-                one).
-            output_dict: `evaluation`, `blessing`.
-            exec_properties: `evaluate` (EvaluateConfig as JSON), `label`, `candidate`,
-                `canary_rows`.
+            input_dict: `examples` (one artifact per span), `model` (one per candidate), and
+                `baseline_model` (none or one).
+            output_dict: `evaluation`, `blessing`: in place of this one come as many as there are
+                candidates.
+            exec_properties: `evaluate` (EvaluateConfig as JSON), `label`, `canary_rows`,
+                `ensemble`, `group_by`.
 
         Raises:
-            UserError: If a model's signature does not fit, there are no rows to judge by, or a
-                column is missing.
+            UserError: If a model cannot be evaluated, there are no rows to judge by, or a column is
+                missing.
         """
         from custom_components.evaluator import tfma_files
-        from custom_components.evaluator.evaluate import Asked, evaluate, evaluate_here
+        from custom_components.evaluator.costs import measure_costs
+        from custom_components.evaluator.evaluate import Asked
 
         config = EvaluateConfig.model_validate_json(exec_properties["evaluate"])
-        candidate, label = exec_properties["candidate"], exec_properties["label"]
-        model = artifact_utils.get_single_instance(input_dict["model"])
         live = next(iter(input_dict.get("baseline_model") or []), None)
+        artifacts = {path_utils.serving_model_path(m.uri): m for m in input_dict["model"]}
+        models = find(artifacts, live.uri if live else None, ensemble=exec_properties["ensemble"])
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
-
-        paths = {candidate: path_utils.serving_model_path(model.uri)}
-        check_signature(paths[candidate], f"the model {candidate!r}")
-        if live:
-            paths[LIVE] = live.uri
-            check_signature(paths[LIVE], "the live model")
-        files = eval_files(input_dict["examples"])
-        tfma_files.write_config(
-            folder, config, label=label, models=paths, data=files[0].rpartition("/")[0]
-        )
         asked = Asked(
-            files, paths, candidate, label, config, exec_properties["canary_rows"], folder
+            files=eval_files(input_dict["examples"]),
+            models=models,
+            label=exec_properties["label"],
+            group_by=exec_properties["group_by"],
+            config=config,
+            canary_rows=exec_properties["canary_rows"],
+            folder=folder,
+        )
+        slices = self._evaluate(asked)
+        verdict = decide(slices, asked).model_copy(
+            update={"costs": measure_costs(models, read_examples(f"{folder}/{CANARY_FILE}"))}
+        )
+        with fileio.open(f"{folder}/{FILE}", "w") as file:
+            file.write(verdict.model_dump_json(indent=2))
+        tfma_files.write_validation(folder, verdict)
+        output_dict["blessing"] = bless(
+            artifact_utils.get_single_instance(output_dict["blessing"]),
+            verdict,
+            {name: artifacts[models.folders[name]] for name in models.trained},
+            live,
+        )
+
+    def _evaluate(self, asked: Asked) -> list[Slice]:
+        """Measures the models: all rows first, then every slice."""
+        from custom_components.evaluator import tfma_files
+        from custom_components.evaluator.evaluate import evaluate, evaluate_here
+
+        tfma_files.write_config(
+            asked.folder,
+            asked.config,
+            label=asked.label,
+            models={name: ", ".join(asked.models.parts(name)) for name in asked.models.names},
+            data=asked.files[0].rpartition("/")[0],
         )
         if runs_here(self._beam_pipeline_args):
             unusable = evaluate_here(asked)
@@ -85,14 +114,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             with self._make_beam_pipeline() as pipeline:
                 evaluate(pipeline, asked)
             unusable = unusable_rows(pipeline.result)
-        slices = tfma_files.read_slices(folder, config.metrics, config.slices)
-        check_rows(slices, unusable, label, config)
-
-        verdict = decide(slices, config, candidate, LIVE if live else None)
-        with fileio.open(f"{folder}/{FILE}", "w") as file:
-            file.write(verdict.model_dump_json(indent=2))
-        tfma_files.write_validation(folder, verdict)
-        bless(artifact_utils.get_single_instance(output_dict["blessing"]), verdict, model, live)
+        slices = tfma_files.read_slices(asked.folder, asked.config.metrics, asked.config.slices)
+        check_rows(slices, unusable, asked.label, asked.config)
+        return slices
 
 
 def eval_files(examples: list[types.Artifact]) -> list[str]:
@@ -140,7 +164,8 @@ def check_rows(
             "(data.eval_buckets) or more data."
         )
     overall = slices[0]
-    for reason, rows in unusable.items():
+    # The mean of models is not to blame for what one of them says.
+    for reason, rows in sorted(unusable.items(), key=lambda found: (ENSEMBLE in found[0], found)):
         if reason == UNUSABLE_LABELS:
             raise UserError(
                 f"{rows} of {overall.rows} rows of the eval split have no label: {label!r} is "
@@ -167,45 +192,31 @@ def check_rows(
             )
 
 
-def decide(
-    slices: list[Slice], config: EvaluateConfig, candidate: str, live: str | None
-) -> Verdict:
-    """The verdict over the candidate; `slices` are all rows first, then every slice."""
+def decide(slices: list[Slice], asked: Asked) -> Verdict:
+    """The verdict over all candidates; `slices` are all rows first, then every slice."""
     overall, *parts = slices
-    checks = judge(config, slices, candidate, live)
+    config, models = asked.config, asked.models
+    checks = {name: judge(config, slices, name, models.live) for name in models.candidates}
     return Verdict(
-        blessed=all(check.passed for check in checks),
-        candidate=candidate,
-        live=live,
+        candidates=models.candidates,
+        blessed={name: all(check.passed for check in made) for name, made in checks.items()},
+        members=models.members,
+        live=models.live,
+        live_framework=models.live_framework,
         rows=overall.rows,
         label_mean=overall.label_mean,
         models=overall.models,
+        intervals=overall.intervals,
+        confidence=config.confidence,
+        replicates=config.replicates if overall.intervals else 0,
+        groups=asked.group_by or "rows",
         slices=parts,
-        checks=checks,
+        checks=[check for made in checks.values() for check in made],
     )
 
 
-def bless(
-    blessing: types.Artifact,
-    verdict: Verdict,
-    model: types.Artifact,
-    live: types.Artifact | None,
-) -> None:
-    """Writes the verdict as TFX's own Evaluator does, for its Pusher and its resolvers."""
-    name = constants.BLESSED_FILE_NAME if verdict.blessed else constants.NOT_BLESSED_FILE_NAME
-    fileio.makedirs(blessing.uri)
-    with fileio.open(f"{blessing.uri}/{name}", "w") as file:
-        file.write("")
-    message = "; ".join(check.reason for check in verdict.failures) or "every check passed"
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(verdict.blessed))
-    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, message)
-    blessing.set_string_custom_property(
-        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
-    )
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-    if live:
-        blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, live.uri
-        )
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, live.id)
-    logging.info("%s: %s", name, message)
+def read_examples(path: str) -> list[bytes]:
+    """The serialized tf.Examples of canary rows."""
+    with fileio.open(path, "rb") as file:
+        rows: list[bytes] = pq.read_table(pa.BufferReader(file.read()))["example"].to_pylist()
+    return rows

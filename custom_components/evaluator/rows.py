@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import apache_beam as beam
 import numpy as np
@@ -13,7 +15,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from models import bundle
+from custom_components.evaluator.candidates import Models, load
+from custom_components.evaluator.metrics import BLOCKS
 from pipeline import progress
 
 BATCH_ROWS = 8192
@@ -31,6 +34,15 @@ class Batch:
     predictions: Mapping[str, NDArray[np.float64]]
     """Probability of label 1, by model."""
 
+    @classmethod
+    def of(
+        cls, examples: NDArray[np.object_], predictions: Mapping[str, NDArray[np.float64]]
+    ) -> Batch:
+        """Decodes serialized tf.Examples."""
+        return cls(
+            examples, ExamplesToRecordBatchDecoder().DecodeBatch(list(examples)), predictions
+        )
+
     def values(self, column: str) -> pa.Array:
         """One value per row, null where it is missing."""
         if column not in self.columns.schema.names:
@@ -42,18 +54,35 @@ class Batch:
         first = pc.if_else(empty, None, lists.offsets[:-1])
         return lists.values.take(first)
 
+    @cached_property
+    def hashes(self) -> NDArray[np.int64]:
+        """A number [rows] from 0 to 2^32 - 1, the same wherever and whenever the row is read."""
+        return np.fromiter(map(zlib.crc32, self.examples), np.int64, len(self.examples))
+
+    def blocks(self, group_by: str) -> NDArray[np.int64]:
+        """Which block [rows] of the bootstrap each row is in.
+
+        By the value of the column `group_by`, or each row by itself where that is empty.
+        """
+        if not group_by:
+            return self.hashes % BLOCKS
+        values = self.values(group_by).dictionary_encode(null_encoding="encode")
+        hashes = [zlib.crc32(str(value).encode()) for value in values.dictionary.to_pylist()]
+        of_rows = np.array(hashes, np.int64)[values.indices.to_numpy()]
+        return np.asarray(of_rows % BLOCKS, np.int64)
+
 
 class Predict(beam.DoFn):
     """Reads a file of tf.Examples and gives batches with every model's predictions."""
 
-    def __init__(self, models: Mapping[str, str]) -> None:
-        """Takes the location of each model's SavedModel by the model's name."""
+    def __init__(self, models: Models) -> None:
+        """Takes the models' locations."""
         self._models = models
 
     def setup(self) -> None:
-        """Loads the models, once for each worker."""
-        self._bundles = {name: bundle.load(path) for name, path in self._models.items()}
-        self._decoder = ExamplesToRecordBatchDecoder()
+        """Loads the models, once for each process."""
+        for folder in self._models.folders.values():
+            load(folder)
         self._done = 0
 
     def process(self, file: str) -> Iterator[Batch]:
@@ -61,13 +90,10 @@ class Predict(beam.DoFn):
         compression = "GZIP" if file.endswith(".gz") else ""
         dataset = tf.data.TFRecordDataset(file, compression).batch(BATCH_ROWS).prefetch(1)
         for examples in dataset.as_numpy_iterator():
-            yield Batch(
-                examples,
-                self._decoder.DecodeBatch(list(examples)),
-                {
-                    name: np.asarray(model.predict_examples(examples), np.float64).reshape(-1)
-                    for name, model in self._bundles.items()
-                },
-            )
+            yield Batch.of(examples, self._predictions(examples))
             self._done += len(examples)
             progress.report(self._done, None, "rows")
+
+    def _predictions(self, examples: Sequence[bytes]) -> dict[str, NDArray[np.float64]]:
+        answers = self._models.ask(lambda bundle: bundle.predict_examples(examples))
+        return {name: np.asarray(answer, np.float64) for name, answer in answers.items()}

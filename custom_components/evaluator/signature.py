@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tfx.dsl.io import fileio
 
+from models import manifest
+from models.manifest import Manifest
 from pipeline.errors import UserError
+from pipeline.train_config import Framework
 
 SIGNATURE = "serving_default"
 """The signature that takes serialized tf.Examples."""
 OUTPUT = "probability"
 """Its output: the probability of label 1."""
+
+
+def check(folder: Path, who: str) -> Manifest:
+    """Refuses what is no bundle, and a SavedModel whose signature does not fit.
+
+    Args:
+        folder: The bundle's folder.
+        who: The model in words, as messages name it.
+
+    Returns:
+        What the bundle is.
+
+    Raises:
+        UserError: Says what is wrong.
+    """
+    try:
+        found = manifest.read(folder)
+    except UserError as error:
+        raise UserError(f"{who} cannot be evaluated: {error}") from None
+    if found.framework == Framework.KERAS:
+        check_signature(str(folder), f"{who} ({found.framework})")
+    return found
 
 
 def check_signature(path: str, who: str) -> None:

@@ -138,9 +138,17 @@ def _bound(threshold: config_pb2.MetricThreshold, metric: Metric, rule: Rule, bo
 
 
 def metrics_proto(
-    key: SliceKey, models: Mapping[str, Mapping[str, float]]
+    slice_key: SliceKey,
+    models: Mapping[str, Mapping[str, float]],
+    intervals: Mapping[str, Mapping[Metric, tuple[float, float]]],
 ) -> metrics_for_slice_pb2.MetricsForSlice:
-    """A slice's metrics by model as TFMA stores them, with the differences to the live model."""
+    """A slice's metrics by model as TFMA stores them, with the differences to the live model.
+
+    Args:
+        slice_key: The slice.
+        models: Metrics by model.
+        intervals: Their ends by model, of those that have an interval.
+    """
     values = {
         metric_types.MetricKey(name=metric, model_name=model): value
         for model, metrics in models.items()
@@ -151,7 +159,19 @@ def metrics_proto(
         for key, value in values.items()
         if LIVE in models and key.model_name != LIVE
     }
-    return tfma_writer.convert_slice_metrics_to_proto((key, values | differences), None)
+    bounded = {
+        (key := metric_types.MetricKey(name=metric, model_name=model)): _bounded(values[key], *ends)
+        for model, found in intervals.items()
+        for metric, ends in found.items()
+    }
+    everything = values | differences | bounded
+    return tfma_writer.convert_slice_metrics_to_proto((slice_key, everything), None)
+
+
+def _bounded(value: float, low: float, high: float) -> metrics_for_slice_pb2.BoundedValue:
+    bounded = metrics_for_slice_pb2.BoundedValue()
+    bounded.value.value, bounded.lower_bound.value, bounded.upper_bound.value = value, low, high
+    return bounded
 
 
 def write_metrics(folder: str, slices: Iterable[metrics_for_slice_pb2.MetricsForSlice]) -> None:
@@ -180,10 +200,17 @@ def read_slices(
 
 def _slice(proto: metrics_for_slice_pb2.MetricsForSlice, metrics: Sequence[Metric]) -> Slice:
     values: dict[str, dict[str, float]] = {}
+    ends: dict[str, dict[str, tuple[float, float]]] = {}
     for pair in proto.metric_keys_and_values:
         if not pair.key.is_diff:
-            model = values.setdefault(pair.key.model_name, {})
-            model[pair.key.name] = pair.value.double_value.value
+            name, model = pair.key.name, pair.key.model_name
+            values.setdefault(model, {})[name] = pair.value.double_value.value
+            if pair.HasField("confidence_interval"):
+                interval = pair.confidence_interval
+                ends.setdefault(model, {})[name] = (
+                    interval.lower_bound.double_value.value,
+                    interval.upper_bound.double_value.value,
+                )
     anyone = next(iter(values.values()))
     return Slice(
         columns=dict(slicer_lib.deserialize_slice_key(proto.slice_key)),
@@ -193,6 +220,9 @@ def _slice(proto: metrics_for_slice_pb2.MetricsForSlice, metrics: Sequence[Metri
             name: {metric: _defined(model[metric]) for metric in metrics}
             for name, model in values.items()
         },
+        intervals={
+            name: {metric: model.get(metric) for metric in metrics} for name, model in ends.items()
+        },
     )
 
 
@@ -201,11 +231,16 @@ def _defined(value: float) -> float | None:
 
 
 def write_validation(folder: str, verdict: Verdict) -> None:
-    """Writes the verdict as TFMA's ValidationResult: what `tfma.load_validation_result` reads."""
+    """Writes the verdict as TFMA's ValidationResult: what `tfma.load_validation_result` reads.
+
+    As there, it is well if it is for every model; each failure names its own.
+    """
     result = validation_result_pb2.ValidationResult(
-        validation_ok=verdict.blessed, rubber_stamp=verdict.live is None
+        validation_ok=all(verdict.blessed.values()), rubber_stamp=verdict.live is None
     )
-    for check in verdict.failures:
+    for check in verdict.checks:
+        if check.passed:
+            continue
         result.metric_validations_per_slice.add(
             slice_key=slicer_lib.serialize_slice_key(tuple(check.slice.items())),
             failures=[_failure(check)],

@@ -86,3 +86,22 @@ def startup() -> dict[str, Any]:
             "tfx --help": cost(5.0, 5.0, 500),
         },
     }
+
+
+def frameworks() -> dict[str, Any]:
+    asked = {
+        "load_seconds": 0.4,
+        "one_p50_ms": 1.5,
+        "one_p99_ms": 2.5,
+        "many_p50_ms": 9.0,
+        "many_p99_ms": 12.0,
+        "rows_per_second": 150_000.4,
+    }
+    return {
+        "rounds": 2,
+        "runs": {
+            "keras": {"frameworks": ["keras"], **cost(40.0, 50.0, 1000)},
+            "three": {"frameworks": ["keras", "sklearn", "xgboost"], **cost(60.0, 90.0, 1500)},
+        },
+        "predictions": {"keras": asked, "xgboost": asked, "ensemble": asked},
+    }

@@ -61,7 +61,9 @@ def test_the_newest_verdict_and_the_pushed_models_are_read(tmp_path: Path) -> No
         folder = tmp_path / "Evaluator" / "evaluation" / str(number)
         folder.mkdir(parents=True)
         models = {"keras": {"accuracy": accuracy}, "live": {"accuracy": 0.1}}
-        (folder / "verdict.json").write_text(json.dumps({"candidate": "keras", "models": models}))
+        (folder / "verdict.json").write_text(
+            json.dumps({"candidates": ["keras"], "models": models})
+        )
     (tmp_path / "serving" / "1795").mkdir(parents=True)
     (tmp_path / "serving" / ".lock").mkdir()
     assert project.accuracy(tmp_path) == 0.8

@@ -50,7 +50,7 @@ class Pretended:
         verdict = root / "Evaluator" / "evaluation" / "1" / "verdict.json"
         verdict.parent.mkdir(parents=True, exist_ok=True)
         models = {"keras": {"accuracy": 0.78}}
-        verdict.write_text(json.dumps({"candidate": "keras", "models": models}))
+        verdict.write_text(json.dumps({"candidates": ["keras"], "models": models}))
         database = sqlite3.connect(root / "metadata.sqlite")
         database.execute(
             "CREATE TABLE IF NOT EXISTS ArtifactProperty AS "

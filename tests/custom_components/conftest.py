@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from tests.custom_components.evaluations import Columns, Outcome, Reader, make_rows, run
+from tests.custom_components.evaluations import Columns, Outcome, make_rows, run, save_reader
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Gives the location of a SavedModel that predicts what a column says."""
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Gives the uri of a Model that predicts what a column says; by default a Keras one."""
     folder = tmp_path_factory.mktemp("models")
 
-    def save(column: str) -> str:
-        path = folder / column / "Format-Serving"
-        if not path.exists():
-            model = Reader(column)
-            tf.saved_model.save(model, str(path), {"serving_default": model.serve})
-        return str(path.parent)
+    def save(column: str, framework: str = "keras", **known: Any) -> str:
+        path = folder / "-".join([column, framework, *map(str, known.values())])
+        return (
+            str(path) if path.exists() else save_reader(path, column, framework=framework, **known)
+        )
 
     return save
 
 
 @pytest.fixture(scope="module")
 def outcome(
-    tmp_path_factory: pytest.TempPathFactory, saved: Callable[[str], str]
+    tmp_path_factory: pytest.TempPathFactory, saved: Callable[..., str]
 ) -> tuple[Outcome, Columns]:
-    """A good model beside a weaker live one, on two spans, sliced twice."""
+    """A good model beside a weaker live one of another framework, on two spans, sliced twice."""
     first, second = make_rows(2000), make_rows(1500, seed=2)
     found = run(
         tmp_path_factory.mktemp("outcome"),
         [first, second],
         saved("strong"),
-        saved("weak"),
+        live=saved("weak", "xgboost"),
         slices=[["carrier"], ["hour", "carrier"]],
         thresholds={
             "auc": {"min": 0.6, "max_regression": 0.0},

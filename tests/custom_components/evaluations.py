@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tfx.types import standard_artifacts
+from tfx.types.artifact import Artifact
 
 from custom_components.evaluator.executor import Executor
 from custom_components.evaluator.verdict import FILE, Verdict
+from models import bundle, manifest
+from models.manifest import Manifest
 from pipeline.config import EvaluateConfig
 
 BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
@@ -36,6 +39,7 @@ def make_rows(size: int = 3000, *, seed: int = 1) -> Columns:
         "late": label.astype(np.int64),
         "carrier": carrier,
         "hour": random.integers(0, 3, size),
+        "day": np.array([f"2013-01-{day:02}" for day in 1 + np.arange(size) * 30 // max(size, 1)]),
         "strong": strong.astype(np.float32),
         "weak": weak.astype(np.float32),
         "uneven": np.where(carrier == "XX", 1 - strong, strong).astype(np.float32),
@@ -64,7 +68,10 @@ def serialized(rows: Columns) -> list[bytes]:
     ]
 
 
-def write_examples(folder: Path, *spans: Columns) -> list[standard_artifacts.Examples]:
+def write_examples(
+    folder: Path, *spans: Columns | list[bytes]
+) -> list[standard_artifacts.Examples]:
+    """Writes the eval split of each span: columns, or serialized tf.Examples."""
     artifacts = []
     for span, rows in enumerate(spans):
         artifact = standard_artifacts.Examples()
@@ -73,7 +80,7 @@ def write_examples(folder: Path, *spans: Columns) -> list[standard_artifacts.Exa
         file = Path(artifact.uri) / "Split-eval" / "data-00000-of-00001.gz"
         file.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions("GZIP")) as writer:
-            for example in serialized(rows):
+            for example in rows if isinstance(rows, list) else serialized(rows):
                 writer.write(example)
         artifacts.append(artifact)
     return artifacts
@@ -87,50 +94,102 @@ class Reader(tf.Module):
         self._spec = {column: tf.io.FixedLenFeature([1], tf.float32)}
         self._column = column
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=bundle.EXAMPLES)])
+    def of_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probability": tf.io.parse_example(examples, self._spec)[self._column]}
+
+    def signatures(self) -> dict[str, Any]:
+        @tf.function
+        def of_columns(**columns: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"probability": columns[self._column][:, None]}
+
+        raw = {self._column: tf.TensorSpec([None], tf.float32)}
+        return {
+            bundle.EXAMPLES_SIGNATURE: self.of_examples,
+            bundle.RAW_SIGNATURE: of_columns.get_concrete_function(**raw),
+        }
+
+
+def save_reader(
+    folder: Path, column: str, *, framework: str = "keras", held_out_loss: float | None = None
+) -> str:
+    """Writes the bundle of a Reader, under the name of `framework`; the uri of its Model."""
+    bundle_folder = folder / "Format-Serving"
+    reader = Reader(column)
+    tf.saved_model.save(reader, str(bundle_folder), reader.signatures())
+    seal(bundle_folder, column, framework=framework, held_out_loss=held_out_loss)
+    return str(folder)
+
+
+def seal(
+    folder: Path, *columns: str, framework: str = "keras", held_out_loss: float | None = None
+) -> None:
+    """Writes the manifest of a bundle of numbers."""
+    manifest.write(
+        folder,
+        Manifest(
+            framework=framework,
+            label="late",
+            inputs=dict.fromkeys(columns, "float32"),
+            example=dict.fromkeys(columns, 0.5),
+            held_out_loss=held_out_loss,
+        ),
+    )
 
 
 @dataclass
 class Outcome:
     verdict: Verdict
     evaluation: standard_artifacts.ModelEvaluation
-    blessing: standard_artifacts.ModelBlessing
-    model: standard_artifacts.Model
+    blessings: dict[str, standard_artifacts.ModelBlessing]
+    models: list[standard_artifacts.Model]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.evaluation.uri)
 
 
 def run(
     folder: Path,
-    spans: Sequence[Columns],
-    model_uri: str,
-    live_uri: str | None = None,
-    *,
+    spans: Sequence[Columns | list[bytes]],
+    *model_uris: str,
+    live: str | None = None,
     canary_rows: int = 20,
     label: str = "late",
+    ensemble: int = 0,
+    group_by: str = "",
     **settings: Any,
 ) -> Outcome:
-    model = standard_artifacts.Model()
-    model.uri, model.id = model_uri, 7
-    live = standard_artifacts.PushedModel()
-    if live_uri:
-        live.uri, live.id = f"{live_uri}/Format-Serving", 5
-    evaluation, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
-    evaluation.uri, blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
+    """Evaluates models, whose ids are 7, 8, …, beside the live one, whose id is 5."""
+    models = [artifact(standard_artifacts.Model, uri, id) for id, uri in enumerate(model_uris, 7)]
+    pushed = [artifact(standard_artifacts.PushedModel, f"{live}/Format-Serving", 5)] if live else []
+    outputs = {
+        "evaluation": [artifact(standard_artifacts.ModelEvaluation, str(folder / "evaluation"))],
+        "blessing": [artifact(standard_artifacts.ModelBlessing, str(folder / "blessing"))],
+    }
+    (evaluation,) = outputs["evaluation"]
     Path(evaluation.uri).mkdir(parents=True)
     Executor(Executor.Context(beam_pipeline_args=BEAM_ARGS)).Do(
         {
             "examples": write_examples(folder, *spans),
-            "model": [model],
-            "baseline_model": [live] if live_uri else [],
+            "model": models,
+            "baseline_model": pushed,
         },
-        {"evaluation": [evaluation], "blessing": [blessing]},
+        outputs,
         {
             "evaluate": EvaluateConfig(**settings).model_dump_json(),
             "label": label,
-            "candidate": "keras",
             "canary_rows": canary_rows,
+            "ensemble": ensemble,
+            "group_by": group_by,
         },
     )
+    blessings = {b.get_string_custom_property("candidate"): b for b in outputs["blessing"]}
     verdict = Verdict.model_validate_json((folder / "evaluation" / FILE).read_text())
-    return Outcome(verdict, evaluation, blessing, model)
+    return Outcome(verdict, evaluation, blessings, models)
+
+
+def artifact(kind: type[Artifact], uri: str, id: int = 0) -> Any:
+    made = kind()
+    made.uri, made.id = uri, id
+    return made

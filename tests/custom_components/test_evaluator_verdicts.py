@@ -17,11 +17,11 @@ from custom_components.evaluator.judge import judge
 from custom_components.evaluator.verdict import Rule, Slice
 from pipeline.config import EvaluateConfig, Metric
 from pipeline.errors import UserError
-from tests.custom_components.evaluations import Columns, make_rows, run
+from tests.custom_components.evaluations import Columns, make_rows, run, seal
 
 
 def test_first_model_is_blessed_without_a_live_one(
-    tmp_path: Path, saved: Callable[[str], str]
+    tmp_path: Path, saved: Callable[..., str]
 ) -> None:
     found = run(
         tmp_path,
@@ -31,21 +31,21 @@ def test_first_model_is_blessed_without_a_live_one(
         thresholds={"auc": {"min": 0.6, "max_regression": 0.0}},
         guards=[{"columns": ["carrier"]}],
     )
-    assert found.verdict.blessed and found.verdict.live is None
+    assert found.verdict.blessed == {"keras": True} and found.verdict.live is None
     assert [check.judged for check in found.verdict.checks] == [True, False, False]
     assert "no model is live" in found.verdict.checks[1].reason
-    assert not found.blessing.has_custom_property("baseline_model_id")
+    assert not found.blessings["keras"].has_custom_property("baseline_model_id")
     assert tfma.load_validation_result(found.evaluation.uri).rubber_stamp
 
 
 def test_model_below_a_minimum_is_not_blessed_and_the_run_succeeds(
-    tmp_path: Path, saved: Callable[[str], str]
+    tmp_path: Path, saved: Callable[..., str]
 ) -> None:
     found = run(tmp_path, [make_rows(800)], saved("weak"), thresholds={"auc": {"min": 0.9}})
-    assert not found.verdict.blessed
-    assert [path.name for path in Path(found.blessing.uri).iterdir()] == ["NOT_BLESSED"]
-    assert found.blessing.get_int_custom_property("blessed") == 0
-    message = found.blessing.get_string_custom_property("blessing_message")
+    assert not found.verdict.blessed["keras"]
+    assert [path.name for path in Path(found.blessings["keras"].uri).iterdir()] == ["NOT_BLESSED"]
+    assert found.blessings["keras"].get_int_custom_property("blessed") == 0
+    message = found.blessings["keras"].get_string_custom_property("blessing_message")
     assert re.fullmatch(r"auc 0\.\d{4} is below 0.9", message)
     result = tfma.load_validation_result(found.evaluation.uri)
     assert not result.validation_ok
@@ -55,52 +55,52 @@ def test_model_below_a_minimum_is_not_blessed_and_the_run_succeeds(
 
 
 def test_model_worse_than_the_live_one_is_not_blessed(
-    tmp_path: Path, saved: Callable[[str], str]
+    tmp_path: Path, saved: Callable[..., str]
 ) -> None:
     found = run(
         tmp_path,
         [make_rows(800)],
         saved("weak"),
-        saved("strong"),
+        live=saved("strong"),
         thresholds={"auc": {"max_regression": 0.01}, "log_loss": {"max_regression": 10}},
     )
-    assert not found.verdict.blessed
-    (failure,) = found.verdict.failures
+    assert not found.verdict.blessed["keras"]
+    (failure,) = found.verdict.failures("keras")
     assert failure.rule is Rule.MAX_REGRESSION and failure.metric is Metric.AUC
     assert "worse than the live" in failure.reason and "0.01 is allowed" in failure.reason
 
 
 def test_guard_catches_one_slice_that_is_clearly_worse_in_a_model_that_is_better(
-    tmp_path: Path, saved: Callable[[str], str]
+    tmp_path: Path, saved: Callable[..., str]
 ) -> None:
     found = run(
         tmp_path,
         [make_rows(3000)],
         saved("uneven"),
-        saved("weak"),
+        live=saved("weak"),
         slices=[["carrier"]],
         thresholds={"auc": {"max_regression": 0.0}},
         guards=[{"columns": ["carrier"], "max_regression": 0.05, "min_rows": 100}],
     )
     verdict = found.verdict
     assert verdict.models["keras"][Metric.AUC] > verdict.models["live"][Metric.AUC]
-    assert not verdict.blessed
-    assert [check.slice for check in verdict.failures] == [{"carrier": "XX"}]
-    assert "carrier XX: auc" in verdict.failures[0].reason
+    assert not verdict.blessed["keras"]
+    assert [check.slice for check in verdict.failures("keras")] == [{"carrier": "XX"}]
+    assert "carrier XX: auc" in verdict.failures("keras")[0].reason
     result = tfma.load_validation_result(found.evaluation.uri)
     assert result.metric_validations_per_slice[0].failures[0].metric_key.is_diff
 
 
-def test_small_slice_is_reported_not_judged(tmp_path: Path, saved: Callable[[str], str]) -> None:
+def test_small_slice_is_reported_not_judged(tmp_path: Path, saved: Callable[..., str]) -> None:
     found = run(
         tmp_path,
         [make_rows(3000)],
         saved("uneven"),
-        saved("weak"),
+        live=saved("weak"),
         slices=[["carrier"]],
         guards=[{"columns": ["carrier"], "min_rows": 500}],
     )
-    assert found.verdict.blessed
+    assert found.verdict.blessed["keras"]
     small = next(check for check in found.verdict.checks if check.slice == {"carrier": "XX"})
     assert not small.judged and small.passed
     assert small.value is not None and small.live is not None
@@ -108,7 +108,7 @@ def test_small_slice_is_reported_not_judged(tmp_path: Path, saved: Callable[[str
 
 
 def test_slice_of_one_class_is_reported_not_judged(
-    tmp_path: Path, saved: Callable[[str], str]
+    tmp_path: Path, saved: Callable[..., str]
 ) -> None:
     rows = make_rows(600)
     rows["late"][rows["carrier"] == "XX"] = 0
@@ -116,17 +116,17 @@ def test_slice_of_one_class_is_reported_not_judged(
         tmp_path,
         [rows],
         saved("strong"),
-        saved("weak"),
+        live=saved("weak"),
         slices=[["carrier"]],
         guards=[{"columns": ["carrier"], "min_rows": 1}],
     )
     one_class = next(check for check in found.verdict.checks if check.slice == {"carrier": "XX"})
     assert not one_class.judged and one_class.value is None
     assert "auc is undefined" in one_class.reason
-    assert found.verdict.blessed
+    assert found.verdict.blessed["keras"]
 
 
-def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[[str], str]) -> None:
+def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[..., str]) -> None:
     rows = make_rows(200)
     carrier = rows["carrier"].astype(object)
     carrier[:50] = None
@@ -148,7 +148,7 @@ def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[[str
 )
 def test_rows_that_cannot_judge_a_model_are_refused_in_words(
     tmp_path: Path,
-    saved: Callable[[str], str],
+    saved: Callable[..., str],
     change: Callable[[Columns], Columns],
     settings: dict[str, Any],
     message: str,
@@ -158,7 +158,7 @@ def test_rows_that_cannot_judge_a_model_are_refused_in_words(
 
 
 def test_examples_without_an_eval_split_are_refused_in_words(
-    tmp_path: Path, saved: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, saved: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("custom_components.evaluator.executor.SPLIT", "test")
     with pytest.raises(UserError, match="has no split 'test' to judge models by"):
@@ -181,23 +181,47 @@ def gives_scores(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         ({"predict": gives_scores}, "no signature 'serving_default' .it has: predict"),
         ({"serving_default": takes_a_column}, r"takes distance \(float\); expected one string"),
         ({"serving_default": gives_scores}, "gives scores; expected 'probability'"),
-        (None, "is no SavedModel"),
+        ({}, "is no SavedModel"),
     ],
 )
 def test_signature_that_does_not_fit_is_refused_in_words(
-    tmp_path: Path, signatures: dict[str, Any] | None, message: str
+    tmp_path: Path, signatures: dict[str, Any], message: str
 ) -> None:
-    if signatures is not None:
+    folder = tmp_path / "model" / "Format-Serving"
+    folder.mkdir(parents=True)
+    if signatures:
         module = tf.Module()
         module.functions = list(signatures.values())
-        tf.saved_model.save(module, str(tmp_path / "model" / "Format-Serving"), signatures)
-    with pytest.raises(UserError, match=f"the model 'keras'.*{message}"):
+        tf.saved_model.save(module, str(folder), signatures)
+    seal(folder, "distance")
+    with pytest.raises(UserError, match=f"a candidate .keras..*{message}"):
         run(tmp_path, [make_rows(5)], str(tmp_path / "model"))
 
 
-def test_live_model_that_does_not_fit_is_named(tmp_path: Path, saved: Callable[[str], str]) -> None:
-    with pytest.raises(UserError, match="the live model is no SavedModel"):
-        run(tmp_path, [make_rows(5)], saved("strong"), str(tmp_path))
+def test_what_is_no_bundle_is_refused_in_words(tmp_path: Path, saved: Callable[..., str]) -> None:
+    with pytest.raises(UserError, match=r"a candidate cannot be evaluated: .*bundle\.json"):
+        run(tmp_path / "candidate", [make_rows(5)], str(tmp_path))
+    with pytest.raises(UserError, match=r"the live model cannot be evaluated: .*bundle\.json"):
+        run(tmp_path / "live", [make_rows(5)], saved("strong"), live=str(tmp_path))
+
+
+def test_two_candidates_of_one_name_are_refused_in_words(
+    tmp_path: Path, saved: Callable[..., str]
+) -> None:
+    with pytest.raises(UserError, match="two models are called 'keras'"):
+        run(tmp_path, [make_rows(5)], saved("strong"), saved("weak"))
+
+
+def test_model_of_many_classes_is_refused_in_words(tmp_path: Path) -> None:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def of_three_classes(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probability": tf.zeros([tf.size(examples), 3])}
+
+    folder = tmp_path / "model" / "Format-Serving"
+    tf.saved_model.save(tf.Module(), str(folder), {"serving_default": of_three_classes})
+    seal(folder, "strong")
+    with pytest.raises(UserError, match="'keras' gives 3 numbers for a row; expected one"):
+        run(tmp_path, [make_rows(5)], str(tmp_path / "model"))
 
 
 def whole(**models: float | None) -> list[Slice]:
@@ -245,10 +269,12 @@ def test_component_takes_no_live_model() -> None:
 
     evaluator = Evaluator(
         examples=Channel(type=standard_artifacts.Examples),
-        model=Channel(type=standard_artifacts.Model),
+        models=Channel(type=standard_artifacts.Model),
         evaluate=EvaluateConfig().model_dump_json(),
         label="late",
         canary_rows=10,
+        ensemble=0,
+        group_by="",
     )
     assert set(evaluator.outputs) == {"evaluation", "blessing"}
     assert "baseline_model" not in evaluator.inputs

@@ -27,7 +27,10 @@ SETTINGS = {
     "data.train_buckets": "3",
     "data.eval_buckets": "2",
     "gate.drift": "warn",
+    "train.frameworks": '["keras", "sklearn", "xgboost"]',
     "train.keras.max_epochs": "3",
+    "train.sklearn.max_trees": "30",
+    "train.xgboost.max_trees": "50",
     "evaluate.thresholds.auc.min": "0.5",
     "evaluate.guards": "[]",
 }

@@ -16,14 +16,17 @@ from xml.etree import ElementTree
 import pyarrow as pa
 import pytest
 
+from models import manifest
 from tests.end_to_end.project import SmallProject
 
 pytestmark = pytest.mark.e2e
 
+FRAMEWORKS = ("keras", "sklearn", "xgboost")
+TRAINERS = {f"Trainer.{framework}" for framework in FRAMEWORKS}
 NODES = {
     *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "PreviousStatistics"),
-    *("DataGate", "Preflight", "Window", "Transform", "Trainer.keras", "LiveModel", "Evaluator"),
-    *("Canary", "Pusher"),
+    *("DataGate", "Preflight", "Window", "Transform", *TRAINERS, "LiveModel", "Evaluator"),
+    *("ModelSelector", "Canary", "Pusher", "Registrar"),
 }
 RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
 UNCHANGED = {n: "COMPLETE" if n in RESOLVERS else "CACHED" for n in NODES}
@@ -49,7 +52,7 @@ def test_the_first_run_backfills_then_trains_and_pushes(project: SmallProject) -
     states = {n: e.state for n, e in project.executions(run).items()}
     # The schema is the one that the backfill has imported.
     assert states == dict.fromkeys(NODES, "COMPLETE") | {"SchemaGen": "CACHED"}
-    assert "Trainer.keras" not in project.executions(backfill)
+    assert not TRAINERS & set(project.executions(backfill))
     assert "DataGate" in project.executions(backfill)
 
 
@@ -71,32 +74,44 @@ def test_the_artifacts_are_linked_from_rows_to_the_pushed_model(project: SmallPr
         ("SchemaGen", "schema", "Transform", "schema"),
         ("Transform", "transformed_examples", "Trainer.keras", "examples"),
         ("Transform", "transform_graph", "Trainer.keras", "transform_graph"),
-        ("Trainer.keras", "model", "Evaluator", "model"),
-        ("Trainer.keras", "model", "Pusher", "model"),
-        ("Evaluator", "blessing", "Pusher", "model_blessing"),
+        ("Transform", "transformed_examples", "Trainer.xgboost", "examples"),
+        ("Evaluator", "evaluation", "ModelSelector", "evaluation"),
+        ("ModelSelector", "model", "Canary", "model"),
+        ("ModelSelector", "model", "Pusher", "model"),
+        ("ModelSelector", "blessing", "Pusher", "model_blessing"),
         ("Evaluator", "evaluation", "Canary", "evaluation"),
         ("Canary", "blessing", "Pusher", "infra_blessing"),
     ]
     for maker, output, taker, given in links:
         assert nodes[maker].outputs[output] == nodes[taker].inputs[given], (maker, taker)
-    assert "baseline_model" not in nodes["Evaluator"].inputs
+    models = {i for trainer in TRAINERS for i in nodes[trainer].outputs["model"]}
+    for judge in ("Evaluator", "ModelSelector"):
+        assert set(nodes[judge].inputs["model" if judge == "Evaluator" else "models"]) == models
+        assert "baseline_model" not in nodes[judge].inputs
 
 
-def test_the_model_is_blessed_and_pushed_once(project: SmallProject) -> None:
+def test_the_best_model_is_chosen_blessed_and_pushed_once(project: SmallProject) -> None:
     nodes = project.executions(newest(project))
     store = project.store()
-    blessing, canary, pushed = (
+    blessing, canary, pushed, selection = (
         store.get_artifacts_by_id(nodes[n].outputs[key])[0].custom_properties
         for n, key in (
-            ("Evaluator", "blessing"),
+            ("ModelSelector", "blessing"),
             ("Canary", "blessing"),
             ("Pusher", "pushed_model"),
+            ("ModelSelector", "selection"),
         )
     )
     assert (blessing["blessed"].int_value, canary["blessed"].int_value) == (1, 1)
     assert pushed["pushed"].int_value == 1
     assert project.serving == [pushed["pushed_version"].string_value]
-    assert (project.root / "serving" / project.serving[0] / "saved_model.pb").exists()
+    pushed_bundle = manifest.read(project.root / "serving" / project.serving[0])
+    assert pushed_bundle.framework == selection["winner"].string_value
+    assert pushed_bundle.provenance.run == newest(project)
+    assert pushed_bundle.provenance.spans == (1, 2)
+    assert set(pushed_bundle.example) == set(pushed_bundle.inputs)
+    judged = store.get_artifacts_by_id(nodes["Evaluator"].outputs["blessing"])
+    assert {b.custom_properties["candidate"].string_value for b in judged} == set(FRAMEWORKS)
 
 
 def test_the_summary_tells_what_was_decided(project: SmallProject) -> None:
@@ -144,7 +159,8 @@ def test_the_run_says_who_ran_when(project: SmallProject) -> None:
     assert {node["node"] for node in ran} == NODES
     ends = {node["node"]: node["end"] for node in ran if node["run"] == folder.name}
     starts = {node["node"]: node["start"] for node in ran if node["run"] == folder.name}
-    assert ends["Transform"] <= starts["Trainer.keras"] < ends["Trainer.keras"]
+    for trainer in TRAINERS:
+        assert ends["Transform"] <= starts[trainer] < ends[trainer] <= starts["Evaluator"]
 
 
 def test_a_run_that_would_repeat_the_last_one_says_so_and_shows_its_result(
@@ -177,10 +193,12 @@ def test_a_challenger_that_is_no_better_is_not_pushed(project: SmallProject) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     nodes = project.executions(newest(project))
     store = project.store()
-    assert {nodes[n].state for n in ("Evaluator", "Canary", "Pusher")} == {"COMPLETE"}
+    judges = ("Evaluator", "ModelSelector", "Canary", "Pusher")
+    assert {nodes[n].state for n in judges} == {"COMPLETE"}
     assert nodes["Transform"].state == "CACHED"
-    blessing = store.get_artifacts_by_id(nodes["Evaluator"].outputs["blessing"])[0]
-    assert blessing.custom_properties["blessed"].int_value == 0
+    for judge in ("Evaluator", "ModelSelector"):
+        for blessing in store.get_artifacts_by_id(nodes[judge].outputs["blessing"]):
+            assert blessing.custom_properties["blessed"].int_value == 0
     pushed = store.get_artifacts_by_id(nodes["Pusher"].outputs["pushed_model"])[0]
     assert pushed.custom_properties["pushed"].int_value == 0
     live = nodes["Evaluator"].inputs["baseline_model"]
@@ -199,17 +217,17 @@ def test_an_edit_of_preprocessing_reruns_transform_and_what_follows(
     done = project.run()
     assert done.returncode == 0, done.stdout + done.stderr
     states = {n: e.state for n, e in project.executions(newest(project)).items()}
-    assert states["Transform"] == states["Trainer.keras"] == states["Evaluator"] == "COMPLETE"
+    assert {states[n] for n in ("Transform", *TRAINERS, "Evaluator")} == {"COMPLETE"}
     earlier = {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate"}
     assert {states[n] for n in earlier} == {"CACHED"}
 
 
 def test_a_changed_setting_reruns_the_nodes_that_read_it(project: SmallProject) -> None:
-    done = project.run(canary__rows="50")
+    done = project.run(train__xgboost__max_depth="3")
     assert done.returncode == 0, done.stdout + done.stderr
     states = {n: e.state for n, e in project.executions(newest(project)).items()}
-    assert states["Trainer.keras"] == "CACHED"
-    assert states["Canary"] == "COMPLETE"
+    assert states["Trainer.keras"] == states["Trainer.sklearn"] == "CACHED"
+    assert states["Trainer.xgboost"] == states["Evaluator"] == "COMPLETE"
 
 
 def test_the_gate_stops_a_span_with_values_outside_their_domain(project: SmallProject) -> None:
@@ -227,7 +245,7 @@ def test_the_gate_stops_a_span_with_values_outside_their_domain(project: SmallPr
     executions = project.executions(newest(project))
     assert executions["DataGate"].state == "FAILED"
     assert "carrier" in executions["DataGate"].error
-    assert not {"Transform", "Trainer.keras", "Pusher"} & set(executions)
+    assert not {"Transform", "Pusher"} & set(executions)
     assert project.serving == before
 
 

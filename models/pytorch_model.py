@@ -1,0 +1,293 @@
+"""The PyTorch model: embeddings and scaled numbers into small networks, trained side by side.
+
+It is what the Keras model is: much dropout, a number of epochs chosen on held-out groups (days,
+say) and a training anew on all rows (early stopping with retraining: Goodfellow, Bengio, Courville,
+Deep Learning, 2016, algorithm 7.2), of a few networks whose probabilities are averaged (deep
+ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models import training
+from models.dataset import Rows, class_weights
+from models.history import Curve, History, ignore
+from pipeline import progress
+from pipeline.errors import UserError
+from pipeline.sections import Section
+from pipeline.train_config import Framework, PytorchConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+FILE = "model.pt"
+"""The weights: tensors alone, which are read without unpickling anything else."""
+ARCHITECTURE_FILE = "model.json"
+"""What they are the weights of: an `Architecture`."""
+
+_ROWS_AT_ONCE = 8192
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    training.run(Framework.PYTORCH, training.Task.of(fn_args))
+
+
+class Architecture(Section):
+    """The shape of the networks."""
+
+    numbers: int
+    """How many numbers they take."""
+    sizes: tuple[int, ...]
+    """How many values each category that they take may have."""
+    hidden_units: tuple[int, ...]
+    """Units of each hidden layer."""
+    embedding_dim: int
+    """Largest size of a category's embedding."""
+    members: int
+    """How many networks there are."""
+    dropout: float
+    """Share of units left out at each training step."""
+
+
+class Networks(nn.Module):
+    """Networks that share nothing but their inputs; the first dimension of a weight is theirs."""
+
+    def __init__(self, shape: Architecture, base_rate: float = 0.5) -> None:
+        """Untrained ones, which say `base_rate` whatever they are asked."""
+        super().__init__()
+        self.shape = shape
+        dims = [min(shape.embedding_dim, (size + 1) // 2) for size in shape.sizes]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(size, shape.members * dim)
+            for size, dim in zip(shape.sizes, dims, strict=True)
+        )
+        widths = [shape.numbers + sum(dims), *shape.hidden_units, 1]
+        self.weights = nn.ParameterList(
+            torch.empty(shape.members, *width) for width in zip(widths, widths[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(torch.zeros(shape.members, 1, n) for n in widths[1:])
+        self.reset(base_rate)
+
+    def reset(self, base_rate: float) -> None:
+        """Draws the weights."""
+        for embedding in self.embeddings:
+            # Zeros, so that a value that training never meets stays neutral.
+            nn.init.zeros_(embedding.weight)
+        for weight in self.weights:
+            # Glorot and Bengio, AISTATS 2010, for each network by itself.
+            bound = math.sqrt(6 / (weight.shape[1] + weight.shape[2]))
+            nn.init.uniform_(weight, -bound, bound)
+        # The first epochs need not learn the base rate.
+        nn.init.constant_(self.biases[-1], math.log(base_rate / (1 - base_rate)))
+
+    def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """The logits [members, rows] for numbers [rows, n] and categories [rows, k]."""
+        members = self.shape.members
+        x = torch.cat(
+            [numbers.expand(members, -1, -1)]
+            + [
+                embedding(categories[:, place]).unflatten(1, (members, -1)).transpose(0, 1)
+                for place, embedding in enumerate(self.embeddings)
+            ],
+            dim=2,
+        )
+        *hidden, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in hidden:
+            x = torch.relu(torch.baddbmm(bias, x, weight))
+            x = F.dropout(x, self.shape.dropout, self.training)
+        return torch.baddbmm(last[1], x, last[0]).squeeze(2)
+
+
+def train(
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+) -> tuple[Networks, History, float | None]:
+    """Finds the number of epochs on held-out groups, if none is given; trains on all rows.
+
+    Args:
+        rows: The train split.
+        sizes: How many values each categorical column may take.
+        settings: Seed, held-out share, class weights and hyper-parameters; on a CPU the same ones
+            give the same weights.
+
+    Returns:
+        The model, the losses of both trainings, and the loss of the rows that were held out.
+    """
+    hyper = settings.pytorch
+    searched = search(rows, sizes, settings) if hyper.epochs is None else None
+    epochs = searched.best_step if searched else hyper.epochs or 1
+    with _seeded(settings.seed):
+        fitting = Fitting(rows, sizes, settings, members=hyper.members, epochs=epochs)
+        losses = [fitting.epoch(np.arange(len(rows))) for _ in range(epochs)]
+    history = History(
+        framework=Framework.PYTORCH,
+        step="epoch",
+        steps=epochs,
+        search=searched,
+        training=Curve(learned=tuple(losses)),
+    )
+    return fitting.networks.cpu().eval(), history, searched.best_loss if searched else None
+
+
+def search(
+    rows: Rows,
+    sizes: Sequence[int],
+    settings: TrainConfig,
+    *,
+    report: Callable[[int, float], None] = ignore,
+) -> Curve:
+    """The loss of each epoch on held-out groups, up to some after the best one.
+
+    `report` is told each epoch's number and held-out loss, and may raise to end the search.
+    """
+    hyper = settings.pytorch
+    learn, stop = rows.hold_out(settings.validation_share)
+    learned: list[float] = []
+    held_out: list[float] = []
+    with _seeded(settings.seed):
+        fitting = Fitting(rows, sizes, settings, members=1, epochs=hyper.max_epochs)
+        while len(held_out) < hyper.max_epochs:
+            learned.append(fitting.epoch(learn))
+            held_out.append(fitting.loss(stop))
+            report(len(held_out), held_out[-1])
+            if len(held_out) - 1 - int(np.argmin(held_out)) >= hyper.patience:
+                break
+    return Curve(learned=tuple(learned), held_out=tuple(held_out))
+
+
+class Fitting:
+    """Networks on their way."""
+
+    def __init__(
+        self, rows: Rows, sizes: Sequence[int], settings: TrainConfig, *, members: int, epochs: int
+    ) -> None:
+        """Takes what `train` does, the number of networks and that of epochs, for messages."""
+        hyper = settings.pytorch
+        self._rows, self._epochs, self._batch_size = rows, epochs, hyper.batch_size
+        self._rng = np.random.default_rng(settings.seed)
+        self._class_weights = class_weights(rows.labels, settings.class_weight)
+        self._device = device(hyper)
+        base_rate = np.average(rows.labels, weights=self._class_weights[rows.labels.astype(int)])
+        shape = Architecture(
+            numbers=rows.numbers.shape[1],
+            sizes=tuple(sizes),
+            members=members,
+            **hyper.model_dump(include={"hidden_units", "embedding_dim", "dropout"}),
+        )
+        self.networks = Networks(shape, float(base_rate)).to(self._device)
+        self._optimizer = torch.optim.AdamW(
+            self.networks.parameters(),
+            lr=hyper.learning_rate,
+            weight_decay=hyper.weight_decay,
+            fused=True,
+        )
+        self._steps = 0
+
+    def epoch(self, among: NDArray[np.int64]) -> float:
+        """Learns once from the rows at the positions `among`; their mean loss on the way."""
+        self.networks.train()
+        total, weight = 0.0, 0.0
+        steps = self._epochs * math.ceil(len(among) / self._batch_size)
+        for batch in self._rows.batches(self._batch_size, among=among, rng=self._rng):
+            losses, weights = self._losses(batch)
+            # As if each network were alone: none has a part in another's loss.
+            self._optimizer.zero_grad()
+            losses.mean(1).sum().backward()
+            self._optimizer.step()
+            total += float(losses.detach().mean(0).sum())
+            weight += weights
+            self._steps += 1
+            progress.report(self._steps, steps, "steps")
+        return total / weight
+
+    @torch.inference_mode()
+    def loss(self, among: NDArray[np.int64]) -> float:
+        """The mean loss of the rows at the positions `among`."""
+        self.networks.eval()
+        parts = [self._losses(b) for b in self._rows.batches(_ROWS_AT_ONCE, among=among)]
+        return sum(float(losses.mean(0).sum()) for losses, _ in parts) / sum(w for _, w in parts)
+
+    def _losses(self, batch: Rows) -> tuple[Tensor, float]:
+        """The weighted cross entropy [members, rows], and the sum of the weights."""
+        weights = self._class_weights[batch.labels.astype(int)]
+        numbers, categories, labels, weight = (
+            torch.from_numpy(array).to(self._device)
+            for array in (batch.numbers, batch.categories, batch.labels, weights)
+        )
+        logits = self.networks(numbers, categories)
+        losses = F.binary_cross_entropy_with_logits(
+            logits, labels.expand_as(logits), weight, reduction="none"
+        )
+        return losses, float(weights.sum())
+
+
+def device(hyper: PytorchConfig) -> torch.device:
+    """Where to train.
+
+    Raises:
+        UserError: If a GPU is asked for, and there is none.
+    """
+    if hyper.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            'train.pytorch.device = "cuda", but PyTorch finds no GPU here: expected "cpu" or "auto".'
+        )
+    if hyper.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda")
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """PyTorch's random numbers begin at `seed`; afterwards they go on as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def save(model: Networks, folder: Path) -> None:
+    """Writes the weights, and what they are the weights of."""
+    torch.save(model.state_dict(), folder / FILE)
+    (folder / ARCHITECTURE_FILE).write_text(model.shape.model_dump_json(indent=2) + "\n")
+
+
+def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]:
+    """The model in a folder: gives the probability [rows] for numbers and categories [rows, …].
+
+    Raises:
+        UserError: If its files are not those of such a model, or hold more than tensors.
+    """
+    try:
+        networks = Networks(
+            Architecture.model_validate_json((folder / ARCHITECTURE_FILE).read_text())
+        )
+        networks.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True))
+    except (ValueError, OSError, RuntimeError, TypeError, AttributeError, pickle.UnpicklingError):
+        raise UserError(
+            f"{folder} holds no PyTorch model of this kind: expected {ARCHITECTURE_FILE}, and the "
+            f"weights of such networks, nothing else, in {FILE}."
+        ) from None
+    networks.eval()
+
+    @torch.inference_mode()
+    def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
+        said = np.empty(len(numbers), np.float32)
+        for start in range(0, len(numbers), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            logits = networks(torch.from_numpy(numbers[part]), torch.from_numpy(categories[part]))
+            said[part] = torch.sigmoid(logits).mean(0).numpy()
+        return said
+
+    return predict

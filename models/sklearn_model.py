@@ -1,0 +1,239 @@
+"""The scikit-learn model: histogram gradient boosting, or logistic regression.
+
+How many trees there are is chosen on groups (days, say) held out from the train split, and the
+model is then grown anew to that number on all rows (early stopping with retraining: Goodfellow,
+Bengio, Courville, Deep Learning, 2016, algorithm 7.2). scikit-learn's own early stopping holds out
+single rows, whose neighbours were learned from, and stops too late.
+
+Trees on binned values: Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree,
+NeurIPS 2017. scikit-learn takes all rows at once, 8 bytes a value.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
+from threadpoolctl import ThreadpoolController
+
+from models import threads, training
+from models.dataset import Rows, class_weights
+from models.history import Curve, History, ignore
+from pipeline import progress
+from pipeline.errors import UserError
+from pipeline.train_config import Framework, SklearnConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+FILE = "model.skops"
+"""The model as skops writes it: no pickle, and made of no types but those that are trusted."""
+TRUSTED = (
+    "functools.partial",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils.validation.check_array",
+)
+"""What a model of ours holds besides what skops trusts: estimators, arrays, plain values."""
+
+_MOST_CATEGORIES = 255
+_TREES_AT_ONCE = 20
+"""Between two looks at the rows held out: each time scikit-learn bins all rows anew."""
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    training.run(Framework.SKLEARN, training.Task.of(fn_args))
+
+
+def train(
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+) -> tuple[ClassifierMixin, History, float | None]:
+    """Finds the number of trees on held-out groups, if none is given; fits all rows.
+
+    Args:
+        rows: The train split.
+        sizes: How many values each categorical column may take.
+        settings: Seed, held-out share, class weights and hyper-parameters; the same ones give the
+            same model.
+
+    Returns:
+        The model, the losses of both trainings, and the loss of the rows that were held out.
+    """
+    hyper = settings.sklearn
+    searched = search(rows, sizes, settings) if hyper.trees is None else None
+    data = _Data.of(rows, slice(None), settings)
+    if hyper.model == "logistic_regression":
+        step, steps = "fit", 1
+        model = linear(sizes, data, hyper)
+        learned = (data.loss(model.predict_proba(data.x)),)
+    else:
+        step, steps = "tree", searched.best_step if searched else hyper.trees or 1
+        *_, model = grow(steps, sizes, data, settings)
+        learned = losses_by_tree(model)
+    history = History(
+        framework=Framework.SKLEARN,
+        step=step,
+        steps=steps,
+        search=searched,
+        training=Curve(learned=learned),
+    )
+    return model, history, searched.best_loss if searched else None
+
+
+def search(
+    rows: Rows,
+    sizes: Sequence[int],
+    settings: TrainConfig,
+    *,
+    report: Callable[[int, float], None] = ignore,
+) -> Curve:
+    """The loss after each tree on held-out groups, up to some after the best one.
+
+    `report` is told each tree's number and held-out loss, and may raise to end the search. The
+    linear model has one step.
+    """
+    hyper = settings.sklearn
+    learn, stop = (
+        _Data.of(rows, part, settings) for part in rows.hold_out(settings.validation_share)
+    )
+    if hyper.model == "logistic_regression":
+        fitted = linear(sizes, learn, hyper)
+        loss = stop.loss(fitted.predict_proba(stop.x))
+        report(1, loss)
+        return Curve(learned=(learn.loss(fitted.predict_proba(learn.x)),), held_out=(loss,))
+    losses: list[float] = []
+    for model in grow(hyper.max_trees, sizes, learn, settings):
+        for probabilities in islice(model.staged_predict_proba(stop.x), len(losses), None):
+            losses.append(stop.loss(probabilities))
+            report(len(losses), losses[-1])
+        if len(losses) - 1 - int(np.argmin(losses)) >= hyper.patience:
+            break
+    return Curve(learned=losses_by_tree(model), held_out=tuple(losses))
+
+
+def grow(
+    trees: int, sizes: Sequence[int], data: _Data, settings: TrainConfig
+) -> Iterator[HistGradientBoostingClassifier]:
+    """One model, each time with some trees more, until it has as many as asked for."""
+    hyper = settings.sklearn
+    model = HistGradientBoostingClassifier(
+        learning_rate=hyper.learning_rate,
+        max_leaf_nodes=hyper.max_leaf_nodes,
+        min_samples_leaf=hyper.min_samples_leaf,
+        l2_regularization=hyper.l2_regularization,
+        max_features=hyper.max_features,
+        categorical_features=native(sizes, data) if hyper.categories == "native" else None,
+        random_state=settings.seed % 2**32,
+        warm_start=True,
+        # It never stops by itself: but so it keeps the loss of each tree.
+        early_stopping=True,
+        validation_fraction=None,
+        n_iter_no_change=trees + 1,
+    )
+    pool, most = ThreadpoolController(), threads.worth(len(data.y))
+    for grown in (*range(_TREES_AT_ONCE, trees, _TREES_AT_ONCE), trees):
+        with pool.limit(limits=most, user_api="openmp"):
+            model.set_params(max_iter=grown).fit(data.x, data.y, data.weight)
+        progress.report(grown, trees, "trees")
+        yield model
+
+
+def native(sizes: Sequence[int], data: _Data) -> list[int]:
+    """The columns that may be split by sets of categories; those with too many are numbers."""
+    first = data.x.shape[1] - len(sizes)
+    return [first + place for place, size in enumerate(sizes) if size <= _MOST_CATEGORIES]
+
+
+def losses_by_tree(model: HistGradientBoostingClassifier) -> tuple[float, ...]:
+    """The loss of the rows that were learned from after each tree."""
+    return tuple((-np.asarray(model.train_score_)[1:]).tolist())
+
+
+def linear(sizes: Sequence[int], data: _Data, hyper: SklearnConfig) -> ClassifierMixin:
+    """Logistic regression on numbers and one-hot categories; an unknown category is all zeros."""
+    first = data.x.shape[1] - len(sizes)
+    one_hot = OneHotEncoder(
+        categories=[np.arange(size, dtype=np.float64) for size in sizes], handle_unknown="ignore"
+    )
+    columns = ColumnTransformer(
+        [("categories", one_hot, list(range(first, data.x.shape[1])))], remainder="passthrough"
+    )
+    model = make_pipeline(columns, LogisticRegression(C=hyper.C, max_iter=hyper.max_iter))
+    return model.fit(data.x, data.y, logisticregression__sample_weight=data.weight)
+
+
+def matrix(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Numbers [rows, n] and categories [rows, k] as [rows, n + k], the type that is computed in."""
+    return np.hstack([numbers, categories], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Rows as scikit-learn takes them."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: Rows, among: NDArray[np.int64] | slice, settings: TrainConfig) -> Self:
+        some = rows.take(among)
+        weights = class_weights(rows.labels, settings.class_weight)
+        x = matrix(some.numbers, some.categories)
+        return cls(x, some.labels, weights[some.labels.astype(int)])
+
+    def loss(self, probabilities: NDArray[np.float64]) -> float:
+        """The mean cross entropy of probabilities [rows, 2]."""
+        said = probabilities[np.arange(len(self.y)), self.y.astype(int)]
+        smallest = np.finfo(said.dtype).tiny
+        return float(-np.average(np.log(np.maximum(said, smallest)), weights=self.weight))
+
+
+def save(model: ClassifierMixin, folder: Path) -> None:
+    """Writes the model."""
+    skops.io.dump(model, folder / FILE)
+
+
+def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]:
+    """The model in a folder: gives the probability [rows] for numbers and categories [rows, …].
+
+    Raises:
+        UserError: If its file is none of skops', or is made of types that are not trusted.
+    """
+    model = _read(folder / FILE)
+    # Found once: to look for the libraries takes longer than to predict.
+    pool = ThreadpoolController()
+
+    def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
+        with pool.limit(limits=threads.worth(len(numbers)), user_api="openmp"):
+            said = model.predict_proba(matrix(numbers, categories))
+        return said[:, 1].astype(np.float32)
+
+    return predict
+
+
+def _read(file: Path) -> Any:
+    try:
+        model = skops.io.load(file, trusted=TRUSTED)
+    except UntrustedTypesFoundException as error:
+        raise UserError(f"{file} is not loaded: {str(error).splitlines()[0]}") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, UnsupportedTypeException):
+        raise UserError(f"{file} holds no scikit-learn model that skops has written.") from None
+    if not hasattr(model, "predict_proba"):
+        raise UserError(f"{file} holds no classifier, but a {type(model).__name__}.")
+    return model

@@ -1,0 +1,211 @@
+"""The XGBoost model: boosted trees over scaled numbers and categories.
+
+How many trees there are is chosen on groups (days, say) held out from the train split, and the
+model is then grown anew to that number on all rows (early stopping with retraining: Goodfellow,
+Bengio, Courville, Deep Learning, 2016, algorithm 7.2). The eval split has no part in it: trees that
+were counted on the rows that judge a model would be judged too well.
+
+Chen, Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016. Splits between sets of categories
+(`categories = "native"`): Fisher, On Grouping for Maximum Homogeneity, JASA 1958.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from models import threads, training
+from models.dataset import Rows, class_weights
+from models.history import Curve, History, ignore
+from pipeline import progress
+from pipeline.errors import UserError
+from pipeline.train_config import Framework, TrainConfig
+
+if TYPE_CHECKING:
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+FILE = "model.ubj"
+"""The trees, in XGBoost's own binary JSON."""
+
+_ROWS_AT_ONCE = 65536
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    training.run(Framework.XGBOOST, training.Task.of(fn_args))
+
+
+def train(
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+) -> tuple[xgb.Booster, History, float | None]:
+    """Finds the number of trees on held-out groups, if none is given; grows them on all rows.
+
+    Args:
+        rows: The train split.
+        sizes: How many values each categorical column may take.
+        settings: Seed, held-out share, class weights and hyper-parameters; the same ones give the
+            same trees.
+
+    Returns:
+        The model, the losses of both trainings, and the loss of the rows that were held out.
+    """
+    hyper = settings.xgboost
+    searched = search(rows, sizes, settings) if hyper.trees is None else None
+    trees = searched.best_step if searched else hyper.trees or 1
+    data = quantized(rows, np.arange(len(rows)), settings)
+    losses: dict[str, Any] = {}
+    model = xgb.train(
+        parameters(settings, len(rows)),
+        data,
+        trees,
+        evals=[(data, "learned")],
+        evals_result=losses,
+        verbose_eval=False,
+        callbacks=[_Reports(trees)],
+    )
+    history = History(
+        framework=Framework.XGBOOST,
+        step="tree",
+        steps=trees,
+        search=searched,
+        training=Curve(learned=losses["learned"]["logloss"]),
+    )
+    return model, history, searched.best_loss if searched else None
+
+
+def search(
+    rows: Rows,
+    sizes: Sequence[int],
+    settings: TrainConfig,
+    *,
+    report: Callable[[int, float], None] = ignore,
+) -> Curve:
+    """The loss after each tree on held-out groups, up to some after the best one.
+
+    `report` is told each tree's number and held-out loss, and may raise to end the search.
+    """
+    hyper = settings.xgboost
+    learn, stop = rows.hold_out(settings.validation_share)
+    learned = quantized(rows, learn, settings)
+    held_out = quantized(rows, stop, settings, as_in=learned)
+    losses: dict[str, Any] = {}
+    xgb.train(
+        parameters(settings, len(learn)),
+        learned,
+        hyper.max_trees,
+        evals=[(learned, "learned"), (held_out, "held_out")],
+        evals_result=losses,
+        verbose_eval=False,
+        callbacks=[
+            _Reports(hyper.max_trees, report),
+            xgb.callback.EarlyStopping(rounds=hyper.patience, data_name="held_out"),
+        ],
+    )
+    return Curve(learned=losses["learned"]["logloss"], held_out=losses["held_out"]["logloss"])
+
+
+def parameters(settings: TrainConfig, rows: int) -> dict[str, Any]:
+    """What `xgb.train` takes to learn from so many rows."""
+    ours = {"categories", "trees", "max_trees", "patience"}
+    return {
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "tree_method": "hist",
+        "seed": settings.seed,
+        "nthread": threads.worth(rows),
+        **settings.xgboost.model_dump(exclude=ours),
+    }
+
+
+def quantized(
+    rows: Rows, among: NDArray[np.int64], settings: TrainConfig, *, as_in: xgb.DMatrix | None = None
+) -> xgb.QuantileDMatrix:
+    """The rows at the positions `among`, a byte or two for each value; binned like `as_in`."""
+    weights = class_weights(rows.labels, settings.class_weight)
+    return xgb.QuantileDMatrix(
+        _Batches(rows, among, weights, settings.xgboost.categories),
+        ref=as_in,
+        max_bin=settings.xgboost.max_bin,
+        enable_categorical=True,
+    )
+
+
+def matrix(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Numbers [rows, n] and categories [rows, k] as [rows, n + k]."""
+    return np.hstack([numbers, categories], dtype=np.float32, casting="same_kind")
+
+
+def save(model: xgb.Booster, folder: Path) -> None:
+    """Writes the trees."""
+    model.save_model(folder / FILE)
+
+
+def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]:
+    """The model in a folder: gives the probability [rows] for numbers and categories [rows, …].
+
+    Raises:
+        UserError: If its file is none of XGBoost's.
+    """
+    try:
+        model = xgb.Booster(model_file=folder / FILE)
+    except xgb.core.XGBoostError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"{folder / FILE} holds no XGBoost model: {reason}") from None
+
+    def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
+        model.set_param({"nthread": threads.worth(len(numbers))})
+        said: NDArray[np.float32] = model.inplace_predict(
+            matrix(numbers, categories), validate_features=False
+        )
+        return said
+
+    return predict
+
+
+class _Batches(xgb.DataIter):
+    """Rows, some at a time, so that they need not all be in memory."""
+
+    def __init__(
+        self, rows: Rows, among: NDArray[np.int64], weights: NDArray[np.float32], categories: str
+    ) -> None:
+        super().__init__()
+        kind = "c" if categories == "native" else "q"
+        self._types = ["q"] * rows.numbers.shape[1] + [kind] * rows.categories.shape[1]
+        self._weights = weights
+        self._start = lambda: rows.batches(_ROWS_AT_ONCE, among=among)
+        self.reset()
+
+    def reset(self) -> None:
+        self._batches = self._start()
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        input_data(
+            data=matrix(batch.numbers, batch.categories),
+            label=batch.labels,
+            weight=self._weights[batch.labels.astype(int)],
+            feature_types=self._types,
+        )
+        return True
+
+
+class _Reports(xgb.callback.TrainingCallback):
+    """Says after each tree how far the training is, and the loss of what is held out."""
+
+    def __init__(self, trees: int, report: Callable[[int, float], None] = ignore) -> None:
+        super().__init__()
+        self._trees = trees
+        self._report = report
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        progress.report(epoch + 1, self._trees, "trees")
+        if "held_out" in evals_log:
+            self._report(epoch + 1, evals_log["held_out"]["logloss"][-1])
+        return False
