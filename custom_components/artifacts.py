@@ -4,14 +4,6 @@ from typing import ClassVar
 
 from tfx.types.artifact import Artifact, Property, PropertyType
 
-SOURCE_MODEL_URI = "source_model_uri"
-"""Custom property of a champion and of a PushedModel: the uris, one a line, of the trained Model
-artifacts that it is a copy of; several are an ensemble's."""
-JUDGED_MODEL_URIS = "judged_model_uris"
-"""Custom property of both: the uris, one a line, of all that it was chosen from."""
-CHAMPION_PROPERTIES = (SOURCE_MODEL_URI, JUDGED_MODEL_URIS, "framework", "digest")
-"""What the selector says of a champion, and whoever pushes it passes on."""
-
 
 class GateReport(Artifact):
     """What the data gate found in one span: a folder with the report of `gate_report`.

@@ -16,10 +16,10 @@ from tfx.types.standard_artifacts import Model, ModelBlessing, ModelEvaluation, 
 from tfx.utils import path_utils
 
 from custom_components import selector_rules
-from custom_components.artifacts import JUDGED_MODEL_URIS, SOURCE_MODEL_URI, ModelSelection
+from custom_components.artifacts import ModelSelection
 from custom_components.evaluator import verdict as evaluation_files
 from custom_components.evaluator.verdict import ENSEMBLE, Verdict
-from custom_components.selection import FILE, Selection
+from custom_components.selection import FILE, JUDGED_MODEL_URIS, SOURCE_MODEL_URI, Selection
 from models import ensemble, manifest
 from models.manifest import Manifest
 from pipeline.config import EvaluateConfig, Metric, SelectConfig

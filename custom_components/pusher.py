@@ -18,7 +18,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel
 from tfx.utils import io_utils
 
-from custom_components.artifacts import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
+from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
 from custom_components.serving_folder import next_version, publish
 from models import manifest
 

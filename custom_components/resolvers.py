@@ -17,7 +17,7 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 
-from custom_components.artifacts import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
+from custom_components.selection import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
 
 _Artifacts = dict[str, list[Artifact]]
 

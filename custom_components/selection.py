@@ -15,6 +15,14 @@ from pipeline.config import Metric
 FILE = "selection.json"
 """The selection's name in the artifact's folder."""
 
+SOURCE_MODEL_URI = "source_model_uri"
+"""Custom property of a champion and of a PushedModel: the uris, one a line, of the trained Model
+artifacts that it is a copy of; several are an ensemble's."""
+JUDGED_MODEL_URIS = "judged_model_uris"
+"""Custom property of both: the uris, one a line, of all that it was chosen from."""
+CHAMPION_PROPERTIES = (SOURCE_MODEL_URI, JUDGED_MODEL_URIS, "framework", "digest")
+"""What the selector says of a champion, and whoever pushes it passes on."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -20,6 +20,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,10 @@ class Bundle:
         if found.framework == ENSEMBLE:
             members = sorted((folder / MEMBERS).iterdir())
             return cls(found, _Ensemble([cls.load(m, verify=False) for m in members]))
-        saved_model = folder if _is_saved_model(folder) else folder / TRANSFORM
-        graph = _Graph(saved_model)
-        if saved_model == folder:
-            return cls(found, graph.probability)
-        return cls(found, _Arrays(graph, _load_predict(found.framework, folder)))
+        if _is_saved_model(folder):
+            return cls(found, _Graph(folder).probability)
+        predict = _load_predict(found.framework, folder)
+        return cls(found, _Arrays(_transform(folder / TRANSFORM, found.transform), predict))
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -150,7 +150,7 @@ class _Arrays:
 
     def __call__(self, signature: str, inputs: Arrays) -> Predictions:
         outputs = self._graph(signature, inputs)
-        return _by_row(self._predict(outputs[NUMBERS], outputs[CATEGORIES]))
+        return by_row(self._predict(outputs[NUMBERS], outputs[CATEGORIES]))
 
 
 class _Graph:
@@ -183,13 +183,24 @@ class _Graph:
 
     def probability(self, signature: str, inputs: Arrays) -> Predictions:
         """What the graph of a whole model says."""
-        return _by_row(self(signature, inputs)[PROBABILITY])
+        return by_row(self(signature, inputs)[PROBABILITY])
 
 
-def _by_row(probabilities: NDArray[Any]) -> Predictions:
+def by_row(probabilities: NDArray[Any]) -> Predictions:
     """Probabilities [rows] of label 1, or [rows, classes] of each label where there are more."""
     said = np.asarray(probabilities, np.float32)
     return said.reshape(-1) if said.ndim == 1 or said.shape[1] == 1 else said
+
+
+_transforms: WeakValueDictionary[str, _Graph] = WeakValueDictionary()
+
+
+def _transform(folder: Path, digest: str) -> _Graph:
+    """The transform graph in a folder; one that is in memory already is not loaded twice."""
+    graph = _transforms.get(digest) or _Graph(folder)
+    if digest:
+        _transforms[digest] = graph
+    return graph
 
 
 def _is_saved_model(folder: Path) -> bool:

@@ -140,14 +140,11 @@ def _quick(values: Any, dtype: Type) -> NDArray[Any] | None:
 
 
 def _quick_strings(column: pa.Array) -> NDArray[Any] | None:
-    kind = column.type
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(column.type):
         column = column.cast(pa.string())
-    elif not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
-    ):
+    elif column.type not in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
         return None
-    filled = pc.fill_null(column.cast(pa.binary()), b"")
+    filled = pc.fill_null(column.cast(pa.large_binary()), b"")
     return np.asarray(filled.to_numpy(zero_copy_only=False), object)
 
 

@@ -11,6 +11,8 @@ from pipeline.sections import Section
 
 FILE = "history.json"
 """The history's name in the folder of the ModelRun artifact."""
+PARAMETERS_FILE = "hyperparameters.json"
+"""The hyper-parameters that were used, beside it."""
 PLOT_FILE = "history.svg"
 """Its picture, beside it."""
 

@@ -19,7 +19,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models import training
 from models.dataset import Rows, class_weights
 from models.history import Curve, History, ignore
 from pipeline import progress
@@ -34,6 +33,8 @@ _ROWS_AT_ONCE = 8192
 
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    from models import training  # Whoever loads a model needs no more than this file.
+
     training.run(Framework.KERAS, training.Task.of(fn_args))
 
 
@@ -115,6 +116,8 @@ def search(
 
 
 def _seed(settings: TrainConfig) -> None:
+    """Starts over: with the seed, and without what earlier trainings left in memory."""
+    keras.utils.clear_session()
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
 

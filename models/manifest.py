@@ -44,6 +44,8 @@ class Manifest(Section):
     of them missing."""
     example: dict[str, bool | int | float | str | None]
     """A raw row of the training data."""
+    transform: str = ""
+    """SHA-256 of the transform graph: bundles of the same one may share it in memory."""
     held_out_loss: float | None = None
     """Mean cross entropy, in nats, of the rows held out from training, before it was trained on
     those as well; None if no rows were. By it the members of an ensemble are chosen."""
@@ -112,6 +114,11 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 _ADVICE = "Do not use it: take the bundle again from where it was made."
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of all files below `folder`, by their paths from there."""
+    return hashlib.sha256(json.dumps(checksums(folder)).encode()).hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:

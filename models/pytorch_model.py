@@ -8,11 +8,11 @@ ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import training
+from models import threads
 from models.dataset import Rows, class_weights
 from models.history import Curve, History, ignore
 from pipeline import progress
@@ -39,10 +39,17 @@ ARCHITECTURE_FILE = "model.json"
 """What they are the weights of: an `Architecture`."""
 
 _ROWS_AT_ONCE = 8192
+_FOREIGN = (
+    *(AttributeError, EOFError, OSError, RuntimeError, TypeError, ValueError),
+    pickle.UnpicklingError,
+)
+"""What comes of reading a file that is none of ours."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    from models import training  # Whoever loads a model needs no more than this file.
+
     training.run(Framework.PYTORCH, training.Task.of(fn_args))
 
 
@@ -77,7 +84,7 @@ class Networks(nn.Module):
         )
         widths = [shape.numbers + sum(dims), *shape.hidden_units, 1]
         self.weights = nn.ParameterList(
-            torch.empty(shape.members, *width) for width in zip(widths, widths[1:], strict=False)
+            torch.empty(shape.members, *width) for width in pairwise(widths)
         )
         self.biases = nn.ParameterList(torch.zeros(shape.members, 1, n) for n in widths[1:])
         self.reset(base_rate)
@@ -108,8 +115,16 @@ class Networks(nn.Module):
         *hidden, last = zip(self.weights, self.biases, strict=True)
         for weight, bias in hidden:
             x = torch.relu(torch.baddbmm(bias, x, weight))
-            x = F.dropout(x, self.shape.dropout, self.training)
+            x = dropout(x, self.shape.dropout) if self.training else x
         return torch.baddbmm(last[1], x, last[0]).squeeze(2)
+
+
+def dropout(x: Tensor, share: float) -> Tensor:
+    """`x` with a share of zeros, the rest larger for it; on a CPU twice as fast as PyTorch's own.
+
+    Srivastava et al., Dropout, JMLR 2014.
+    """
+    return x * (torch.rand_like(x) >= share).to(x.dtype).div_(1 - share)
 
 
 def train(
@@ -129,7 +144,7 @@ def train(
     hyper = settings.pytorch
     searched = search(rows, sizes, settings) if hyper.epochs is None else None
     epochs = searched.best_step if searched else hyper.epochs or 1
-    with _seeded(settings.seed):
+    with _reproducible(settings):
         fitting = Fitting(rows, sizes, settings, members=hyper.members, epochs=epochs)
         losses = [fitting.epoch(np.arange(len(rows))) for _ in range(epochs)]
     history = History(
@@ -157,7 +172,7 @@ def search(
     learn, stop = rows.hold_out(settings.validation_share)
     learned: list[float] = []
     held_out: list[float] = []
-    with _seeded(settings.seed):
+    with _reproducible(settings):
         fitting = Fitting(rows, sizes, settings, members=1, epochs=hyper.max_epochs)
         while len(held_out) < hyper.max_epochs:
             learned.append(fitting.epoch(learn))
@@ -242,7 +257,8 @@ def device(hyper: PytorchConfig) -> torch.device:
     """
     if hyper.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            'train.pytorch.device = "cuda", but PyTorch finds no GPU here: expected "cpu" or "auto".'
+            'train.pytorch.device = "cuda", but PyTorch finds no GPU here: '
+            'expected "cpu" or "auto".'
         )
     if hyper.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
@@ -250,11 +266,22 @@ def device(hyper: PytorchConfig) -> torch.device:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """PyTorch's random numbers begin at `seed`; afterwards they go on as before."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def _reproducible(settings: TrainConfig) -> Iterator[None]:
+    """PyTorch's random numbers begin at the seed; afterwards they go on as before."""
+    with torch.random.fork_rng(), _threads(settings.pytorch.batch_size):
+        torch.manual_seed(settings.seed)
         yield
+
+
+@contextmanager
+def _threads(rows: int) -> Iterator[None]:
+    """As many threads as so many rows at once are worth; afterwards as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads.worth(rows))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def save(model: Networks, folder: Path) -> None:
@@ -274,7 +301,7 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
             Architecture.model_validate_json((folder / ARCHITECTURE_FILE).read_text())
         )
         networks.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True))
-    except (ValueError, OSError, RuntimeError, TypeError, AttributeError, pickle.UnpicklingError):
+    except _FOREIGN:
         raise UserError(
             f"{folder} holds no PyTorch model of this kind: expected {ARCHITECTURE_FILE}, and the "
             f"weights of such networks, nothing else, in {FILE}."
@@ -284,10 +311,11 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     @torch.inference_mode()
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         said = np.empty(len(numbers), np.float32)
-        for start in range(0, len(numbers), _ROWS_AT_ONCE):
-            part = slice(start, start + _ROWS_AT_ONCE)
-            logits = networks(torch.from_numpy(numbers[part]), torch.from_numpy(categories[part]))
-            said[part] = torch.sigmoid(logits).mean(0).numpy()
+        with _threads(len(numbers)):
+            for start in range(0, len(numbers), _ROWS_AT_ONCE):
+                part = slice(start, start + _ROWS_AT_ONCE)
+                inputs = torch.from_numpy(numbers[part]), torch.from_numpy(categories[part])
+                said[part] = torch.sigmoid(networks(*inputs)).mean(0).numpy()
         return said
 
     return predict

@@ -30,7 +30,7 @@ from sklearn.preprocessing import OneHotEncoder
 from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundException
 from threadpoolctl import ThreadpoolController
 
-from models import threads, training
+from models import threads
 from models.dataset import Rows, class_weights
 from models.history import Curve, History, ignore
 from pipeline import progress
@@ -57,6 +57,8 @@ _TREES_AT_ONCE = 20
 
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    from models import training  # Whoever loads a model needs no more than this file.
+
     training.run(Framework.SKLEARN, training.Task.of(fn_args))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import tensorflow_transform as tft
 
 from models import export, history, manifest
-from models.bundle import CATEGORIES, NUMBERS, PROBABILITY, TRANSFORM
+from models.bundle import CATEGORIES, NUMBERS, PROBABILITY, TRANSFORM, Predict, by_row
 from models.dataset import Rows, matrices, read
 from models.features import ModelInputs
 from models.manifest import EXAMPLE_ROW_FILE, Manifest
@@ -34,9 +34,6 @@ from pipeline.train_config import Framework, TrainConfig
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
-
-PARAMETERS_FILE = "hyperparameters.json"
-"""In the folder of the ModelRun artifact: the hyper-parameters that were used."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,15 @@ class Task:
         )
 
 
-def run(framework: Framework, task: Task) -> Manifest:
+def run(
+    framework: Framework,
+    task: Task,
+    *,
+    judge: Callable[[Predict, ModelInputs], None] | None = None,
+) -> Manifest:
     """Trains a model and writes its bundle, its history and its hyper-parameters.
+
+    `judge` is given the trained model, for transformed rows, before the bundle is sealed.
 
     Raises:
         UserError: If there are too few rows to learn from, or a hyper-parameter does not fit.
@@ -98,9 +102,11 @@ def run(framework: Framework, task: Task) -> Manifest:
     rows = read(task.train_files, inputs, memory_budget=task.memory_budget)
     model, told, held_out_loss = _train(module, rows, inputs, settings)
     _export(module, model, inputs, task, transform)
+    if judge:
+        judge(_predict(module, model, task.model_folder), inputs)
     history.write(task.run_folder, told)
     used = settings.of(framework).model_dump_json(indent=2)
-    (task.run_folder / PARAMETERS_FILE).write_text(used + "\n")
+    (task.run_folder / history.PARAMETERS_FILE).write_text(used + "\n")
     return manifest.write(
         task.model_folder,
         Manifest(
@@ -108,6 +114,7 @@ def run(framework: Framework, task: Task) -> Manifest:
             label=task.features.label,
             inputs=export.input_types(transform, task.features),
             example=_example(task),
+            transform=manifest.fingerprint(Path(task.transform_graph)),
             held_out_loss=held_out_loss,
             provenance=task.provenance,
         ),
@@ -153,6 +160,14 @@ def _export(
     folder = task.model_folder / TRANSFORM
     export.save(str(folder), arrays, transform=transform, config=task.features)
     module.save(model, task.model_folder)
+
+
+def _predict(module: ModuleType, model: Any, folder: Path) -> Predict:
+    """What the exported model says to transformed rows."""
+    if hasattr(module, "probability"):
+        return lambda numbers, categories: by_row(module.probability(model, numbers, categories))
+    predict: Predict = module.load(folder)
+    return predict
 
 
 def _example(task: Task) -> dict[str, Any]:

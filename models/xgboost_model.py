@@ -5,8 +5,8 @@ model is then grown anew to that number on all rows (early stopping with retrain
 Bengio, Courville, Deep Learning, 2016, algorithm 7.2). The eval split has no part in it: trees that
 were counted on the rows that judge a model would be judged too well.
 
-Chen, Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016. Splits between sets of categories
-(`categories = "native"`): Fisher, On Grouping for Maximum Homogeneity, JASA 1958.
+Chen, Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016. Splits between sets of
+categories (`categories = "native"`): Fisher, On Grouping for Maximum Homogeneity, JASA 1958.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from models import threads, training
+from models import threads
 from models.dataset import Rows, class_weights
 from models.history import Curve, History, ignore
 from pipeline import progress
@@ -37,6 +37,8 @@ _ROWS_AT_ONCE = 65536
 
 def run_fn(fn_args: FnArgs) -> None:
     """Trains the model and writes its bundle; TFX's Trainer calls this."""
+    from models import training  # Whoever loads a model needs no more than this file.
+
     training.run(Framework.XGBOOST, training.Task.of(fn_args))
 
 
@@ -153,9 +155,8 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     """
     try:
         model = xgb.Booster(model_file=folder / FILE)
-    except xgb.core.XGBoostError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"{folder / FILE} holds no XGBoost model: {reason}") from None
+    except (xgb.core.XGBoostError, UnicodeDecodeError):  # It fails to quote what is no text.
+        raise UserError(f"{folder / FILE} holds no XGBoost model in its binary JSON.") from None
 
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         model.set_param({"nthread": threads.worth(len(numbers))})

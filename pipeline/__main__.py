@@ -37,8 +37,9 @@ def _lineage(arguments: argparse.Namespace) -> None:
     width = None if sys.stdout.isatty() else 1000
     console = Console(highlight=False, width=width)
     console.print(lineage.tree(artifact))
-    if version := lineage.registration(artifact):
-        console.print(f"In MLflow: {version} (python -m pipeline registry show)")
+    if registered := lineage.registration(artifact):
+        name, version = registered
+        console.print(f"In MLflow: {name} version {version} (registry show {version})")
 
 
 def _check(arguments: argparse.Namespace) -> None:

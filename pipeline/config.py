@@ -294,7 +294,7 @@ class RegisterConfig(Section):
     in MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN."""
     artifacts: Location | None = None
     """Where artifacts go; by default the server's choice, or mlflow/ below the root."""
-    name: Annotated[str, Field(min_length=1)] | None = None
+    name: Annotated[str, Field(pattern=r"^[\w .-]+$")] | None = None
     """The registered model; by default the pipeline's name."""
     approval: Literal["auto", "manual"] = "auto"
     """manual: the champion waits for `python -m pipeline registry approve` before it is live."""

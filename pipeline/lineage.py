@@ -233,7 +233,6 @@ class Store:
                 self._inputs[execution_id] = tuple(artifacts[i] for i in read if i in artifacts)
         return {i: self._inputs[i] for i in ids}
 
-
     def _children_of(self, artifact: Artifact) -> tuple[Artifact, ...]:
         events = self._store.get_events_by_artifact_ids([artifact.id])
         readers = {event.execution_id for event in events if event.type in _INPUTS}
@@ -285,12 +284,12 @@ def tree(artifact: Artifact) -> Tree:
     return root
 
 
-def registration(artifact: Artifact) -> str | None:
-    """The version in MLflow of a pushed model or a champion, as in "flights version 3"."""
+def registration(artifact: Artifact) -> tuple[str, str] | None:
+    """The name and the version in MLflow of a pushed model or a champion."""
     for near in (artifact, *artifact.parents()):
         for child in near.children():
             if child.type == REGISTRATION and child.properties.get("model_version"):
-                return "{model_name} version {model_version}".format(**child.properties)
+                return child.properties["model_name"], child.properties["model_version"]
     return None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _INTERVAL_SECONDS = 0.2
@@ -16,6 +18,17 @@ def write_to(file: Path | None) -> None:
     """Sends the reports of this process to `file`, which holds the newest one; None drops them."""
     global _file
     _file = file
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drops the reports of a part whose units are not those of the node."""
+    file = _file
+    write_to(None)
+    try:
+        yield
+    finally:
+        write_to(file)
 
 
 def report(done: int, total: int | None, unit: str) -> None:

@@ -21,6 +21,7 @@ from custom_components.evaluator import verdict as verdicts
 from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
 from custom_components.selection import Selection
+from models.tuning import result
 from pipeline import metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
 from pipeline.node import NodeResult
@@ -73,6 +74,7 @@ def summary(
     console.print()
     if "DataGate" in outputs:
         _print_gate(console, Path(outputs["DataGate"]["report"][0].uri))
+    _print_searches(console, outputs)
     if "Evaluator" in outputs:
         folder = Path(outputs["Evaluator"]["evaluation"][0].uri)
         verdict = Verdict.model_validate_json((folder / verdicts.FILE).read_text())
@@ -103,6 +105,16 @@ def _print_gate(console: Console, folder: Path) -> None:
     )
     for finding in warnings:
         console.print(f"  [yellow]{escape(finding.message)}[/]", soft_wrap=True)
+
+
+def _print_searches(console: Console, outputs: Outputs) -> None:
+    """What the tuners have found."""
+    folders = [
+        Path(made["tuner_results"][0].uri) for made in outputs.values() if "tuner_results" in made
+    ]
+    for folder in sorted(folders):
+        console.print(f"[bold]Tuned[/]  {result.read(folder).sentence()}", soft_wrap=True)
+        console.print(f"[dim]{folder}/{result.HISTORY_FILE}[/]", soft_wrap=True)
 
 
 def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -> None:

@@ -67,7 +67,7 @@ class SklearnConfig(Section):
     """Trees: rows of a leaf, at least."""
     l2_regularization: Annotated[float, Field(ge=0)] = 10.0
     """Trees: how strongly a leaf's value is drawn to 0."""
-    max_features: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_features: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Trees: share of the features that each split chooses from."""
     trees: Annotated[int, Field(ge=1)] | None = None
     """How many; by default as many as were best for rows held out."""

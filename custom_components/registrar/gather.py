@@ -25,9 +25,6 @@ from models.manifest import Manifest
 from pipeline.provenance import Provenance
 from pipeline.train_config import Framework, TrainConfig
 
-PARAMETERS_FILE = "hyperparameters.json"
-"""In the folder of a ModelRun artifact: the hyper-parameters that a training used."""
-
 _SETTINGS = ("seed", "class_weight", "validation_share")
 
 Artifacts = Mapping[str, Sequence[Artifact]]
@@ -132,7 +129,7 @@ def _parameters(run: Path, told: History, train: TrainConfig) -> dict[str, str]:
     """What the training was told, and the number of steps that it came to."""
     used: dict[str, Any] = {name: getattr(train, name) for name in _SETTINGS}
     used |= train.of(Framework(told.framework)).model_dump(mode="json")
-    file = run / PARAMETERS_FILE
+    file = run / history.PARAMETERS_FILE
     if file.is_file():  # by the tuner's word, where there was one
         used |= json.loads(file.read_text())
     used[f"{told.step}s"] = told.steps

@@ -134,7 +134,8 @@ def _in_words(error: Exception, destination: Destination) -> str:
     from requests import exceptions
 
     causes = [error, *_causes(error)]
-    if any(isinstance(cause, exceptions.Timeout) for cause in causes):
+    # Without another try requests says ConnectionError of a timeout, too.
+    if "timed out" in str(error) or any(isinstance(c, exceptions.Timeout) for c in causes):
         return (
             f"{destination.tracking_uri} did not answer within "
             f"{math.ceil(destination.timeout_seconds)} s (register.timeout_seconds)"

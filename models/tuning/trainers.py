@@ -72,23 +72,12 @@ class Here:
 
     def __call__(self, settings: TrainConfig, report: Report) -> float:
         """See `Trainer`."""
-        with _without_progress():
+        with progress.silenced():  # Steps of a trial are not trials.
             curve = self.search(self.rows, self.sizes, settings, report=report)
         return min(curve.held_out, default=float("nan"))
 
     def close(self) -> None:
         """Nothing is under way elsewhere."""
-
-
-@contextmanager
-def _without_progress() -> Iterator[None]:
-    """Keeps the steps of a trial from being taken for those of the node, which are trials."""
-    file = progress._file
-    progress.write_to(None)
-    try:
-        yield
-    finally:
-        progress.write_to(file)
 
 
 class Beside:

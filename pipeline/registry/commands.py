@@ -1,10 +1,13 @@
-"""The registry's command line: `python -m pipeline registry list|show|approve|rollback|sync`."""
+"""The registry's command line: `python -m pipeline registry COMMAND`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +58,8 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         help="its number (default: the newest that was live before the champion)",
     )
     add("sync", _sync, "tell MLflow of the runs that it could not be told of")
+    command = add("ui", _ui, "open MLflow's pages on the project's own store")
+    command.add_argument("--port", type=int, default=5000, help="of 127.0.0.1 (default: 5000)")
 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
@@ -111,6 +116,28 @@ def _sync(arguments: argparse.Namespace) -> None:
     failed = [f"{one.run}: {one.error}" for one in told if one.outcome is None]
     if failed:
         raise UserError("\n".join(["not told of:", *failed]))
+
+
+def _ui(arguments: argparse.Namespace) -> None:
+    """Becomes MLflow's server; a server elsewhere has pages of its own."""
+    from custom_components.registrar.tracking import Destination
+    from pipeline.errors import UserError
+
+    destination = Destination.of(_config(arguments))
+    if destination.database is None:
+        print(f"MLflow's pages: {destination.tracking_uri}")
+        return
+    if not destination.database.is_file():
+        raise UserError(
+            f"{destination.database}: MLflow was told of no run yet; run the pipeline first"
+        )
+    print(f"MLflow's pages: http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(arguments.port), "--backend-store-uri", destination.tracking_uri]
+    command += ["--default-artifact-root", str(destination.artifacts)]
+    bin_folder = Path(sys.executable).parent  # The server starts uvicorn by its name.
+    path = os.pathsep.join([str(bin_folder), os.environ.get("PATH", "")])
+    os.execve(sys.executable, command, os.environ | {"PATH": path})
 
 
 def _print_move(move: Move) -> None:

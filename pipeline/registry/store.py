@@ -11,6 +11,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from custom_components.registrar.record import Push
+from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
 from custom_components.serving_folder import newest_version, publish
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
@@ -19,9 +20,6 @@ PUSHER = "Pusher"
 """The node whose PushedModel artifacts say what is live."""
 EXECUTION_TYPE = "pipeline.registry"
 PUSHED_MODEL = "PushedModel"
-
-_KEPT = ("source_model_uri", "framework", "digest")
-"""Properties of a champion that go over to its PushedModel, as the Pusher takes them over."""
 
 
 def open(config: PipelineConfig) -> MetadataStore:
@@ -118,8 +116,8 @@ def _pushed_model(
     properties["pushed"].int_value = 1
     properties["pushed_destination"].string_value = str(version)
     properties["pushed_version"].string_value = version.name
-    properties[_KEPT[0]].string_value = model.uri
-    for key in _KEPT:
+    properties[SOURCE_MODEL_URI].string_value = model.uri
+    for key in CHAMPION_PROPERTIES:
         if key in model.custom_properties:
             properties[key].CopyFrom(model.custom_properties[key])
     return artifact

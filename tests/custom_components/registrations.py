@@ -19,14 +19,17 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from mlflow import MlflowClient
 from tfx.dsl.compiler.compiler import Compiler
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types.channel_utils import union
+from tfx.types.standard_artifacts import PushedModel
 
 from custom_components.model_selector import ModelSelector
 from custom_components.pusher import Pusher
 from custom_components.registrar import tracking
 from custom_components.registrar.component import Registrar
 from custom_components.registrar.tracking import Destination
+from custom_components.resolvers import LiveModel, ever_made
 from pipeline import metadata, node
 from pipeline.config import PipelineConfig
 from pipeline.config_file import load
@@ -184,6 +187,24 @@ class Project:
             components=[*trainers, schema, judge, selector, probe, *pushing, registrar],
             enable_cache=True,
         )
+
+    def live_in_a_run(self, run_id: str) -> list[int]:
+        """The ids of the models that a run's resolver takes for live."""
+        train = Train(framework="keras", bias=9.0).with_id("Trainer.keras")
+        resolver = Resolver(
+            strategy_class=LiveModel,
+            candidate=union([train.outputs["model"]]),
+            live=ever_made(PushedModel, "Pusher"),
+        ).with_id("LiveModel")
+        connection = metadata.connection(self.config)
+        pipeline = Pipeline(
+            self.config.name, self.config.pipeline_root, components=[train, resolver]
+        )
+        ir = node.bind(Compiler().compile(pipeline), run_id, {})
+        for node_id in ("Trainer.keras", "LiveModel"):
+            assert node.run_node(ir, node_id, connection=connection).state is State.COMPLETE
+        outputs = metadata.run_outputs(connection, run_id)["LiveModel"]
+        return [artifact.id for artifact in outputs.get("live", [])]
 
     def artifacts(self, kind: str) -> list[metadata_store_pb2.Artifact]:
         """The artifacts of a type, oldest first."""

@@ -30,13 +30,13 @@ from tfx.types.standard_artifacts import (
     PushedModel,
 )
 
-from custom_components.artifacts import SOURCE_MODEL_URI, ModelSelection
+from custom_components.artifacts import ModelSelection
 from custom_components.canary.component import Canary
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE, FILE, Cost, Verdict
 from custom_components.model_selector import ModelSelector, read_samples
 from custom_components.resolvers import LiveModel, ever_made
 from custom_components.selection import FILE as SELECTION_FILE
-from custom_components.selection import Selection
+from custom_components.selection import SOURCE_MODEL_URI, Selection
 from models import manifest
 from models.bundle import Bundle
 from pipeline.config import CanaryConfig, EvaluateConfig, Metric, SelectConfig

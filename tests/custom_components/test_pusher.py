@@ -12,8 +12,8 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
 
-from custom_components.artifacts import SOURCE_MODEL_URI
 from custom_components.pusher import Executor, Pusher
+from custom_components.selection import SOURCE_MODEL_URI
 
 _RAM_FOLDERS = itertools.count()
 

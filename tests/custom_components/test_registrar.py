@@ -209,7 +209,7 @@ def test_what_a_server_could_not_be_told_is_told_by_the_next_run_in_order(tmp_pa
             "keras run-1",
             *["xgboost run-1"] * 2,
         ]
-        metrics = {v.version: v.tags[tags.METRIC] for v in client.search_model_versions()}
+        metrics = {int(v.version): v.tags[tags.METRIC] for v in client.search_model_versions()}
         assert metrics == {1: "auc 0.7500", 2: "auc 0.7600"}
         assert aliases(client) == {CHAMPION: 2}
         said = mlflow.pyfunc.load_model("models:/flights@champion").predict(
@@ -220,8 +220,8 @@ def test_what_a_server_could_not_be_told_is_told_by_the_next_run_in_order(tmp_pa
         # The next run says so in the store of those that had waited.
         project.run("run-4", TWO | {"xgboost": 0.76})
     told = [a.custom_properties for a in project.artifacts("Registration")]
-    assert [t["registered"].int_value for t in told] == [1, 1, 1]
-    assert [t["model_version"].string_value for t in told] == ["1", "2", "2"]
+    assert [t["registered"].int_value for t in told] == [1, 1, 1, 1]
+    assert [t["model_version"].string_value for t in told] == ["1", "2", "2", "2"]
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from tfx.orchestration.portable.mlmd import event_lib
 from tfx.types import channel_utils
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, Model, PushedModel
 
-from custom_components.artifacts import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
+from custom_components.selection import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
 
 _COMPLETE = metadata_store_pb2.Execution.COMPLETE
 _CACHED = metadata_store_pb2.Execution.CACHED

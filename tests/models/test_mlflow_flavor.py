@@ -17,7 +17,7 @@ import pytest
 import yaml
 from mlflow.exceptions import MlflowException
 
-from models import bundle, ensemble, manifest, mlflow_flavor
+from models import bundle, ensemble, manifest, mlflow_flavor, sklearn_model
 from models.bundle import Bundle
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
@@ -65,7 +65,7 @@ def ask_elsewhere(model: Path, rows: pd.DataFrame, folder: Path) -> dict[str, ob
     """What the model says to rows there, with the code that it came with."""
     file = folder / "rows.json"
     rows.to_json(file, orient="records")
-    types = {name: str(kind) for name, kind in rows.dtypes.items() if kind != object}
+    types = {name: str(kind) for name, kind in rows.dtypes.items() if kind.kind != "O"}
     done = elsewhere(ASK, str(model), str(file), json.dumps(types), folder=folder)
     told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     assert str(model) in str(told["code"])
@@ -126,6 +126,10 @@ def test_the_frameworks_own_flavour_loads_from_the_same_folder(
             assert mlflow.xgboost.load_model(str(folder)).num_boosted_rounds() == 3
         case "pytorch":  # whose bundle holds weights, which MLflow's loader does not take
             assert flavors == {"python_function"}
+
+
+def test_mlflow_trusts_the_types_that_the_bundle_trusts() -> None:
+    assert set(mlflow_flavor.SKOPS_TYPES) == set(sklearn_model.TRUSTED)
 
 
 def test_an_ensemble_answers_elsewhere(tiny: Path, tmp_path: Path) -> None:
