@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
+    from models import threads
     from pipeline import provenance, runs, unchanged
     from pipeline.frameworks import installed
     from pipeline.lazy import imports
@@ -97,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         this_run = runs.unfinished(root) if arguments.resume else runs.new(root)
         begin = time.time()
         provenance.share(note=arguments.note)
+        threads.yielding()
         console.print("Loading TensorFlow and TFX …")
         with imports(), errors_to(this_run.log_file(this_run.id, "start")):
             from pipeline import metadata, summary, timeline

@@ -42,7 +42,7 @@ class History(Section):
     framework: str
     """What it was made with."""
     step: str
-    """What a step is: "epoch", "tree" or "iteration"."""
+    """What a step is: "epoch", "tree", or "fit" where there is but one."""
     steps: int
     """How many steps the model was trained for."""
     search: Curve | None = None

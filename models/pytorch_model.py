@@ -308,10 +308,9 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
         ) from None
     networks.eval()
 
-    @torch.inference_mode()
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         said = np.empty(len(numbers), np.float32)
-        with _threads(len(numbers)):
+        with torch.inference_mode(), _threads(len(numbers)):
             for start in range(0, len(numbers), _ROWS_AT_ONCE):
                 part = slice(start, start + _ROWS_AT_ONCE)
                 inputs = torch.from_numpy(numbers[part]), torch.from_numpy(categories[part])

@@ -51,8 +51,9 @@ TRUSTED = (
 """What a model of ours holds besides what skops trusts: estimators, arrays, plain values."""
 
 _MOST_CATEGORIES = 255
-_TREES_AT_ONCE = 20
-"""Between two looks at the rows held out: each time scikit-learn bins all rows anew."""
+_TREES_BETWEEN_LOOKS = 20
+"""At the rows held out: each time scikit-learn bins all rows anew."""
+_TREES_BETWEEN_REPORTS = 100
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -79,13 +80,14 @@ def train(
     hyper = settings.sklearn
     searched = search(rows, sizes, settings) if hyper.trees is None else None
     data = _Data.of(rows, slice(None), settings)
+    learned: tuple[float, ...]
     if hyper.model == "logistic_regression":
         step, steps = "fit", 1
         model = linear(sizes, data, hyper)
         learned = (data.loss(model.predict_proba(data.x)),)
     else:
         step, steps = "tree", searched.best_step if searched else hyper.trees or 1
-        *_, model = grow(steps, sizes, data, settings)
+        *_, model = grow(steps, sizes, data, settings, at_once=_TREES_BETWEEN_REPORTS)
         learned = losses_by_tree(model)
     history = History(
         framework=Framework.SKLEARN,
@@ -119,7 +121,7 @@ def search(
         report(1, loss)
         return Curve(learned=(learn.loss(fitted.predict_proba(learn.x)),), held_out=(loss,))
     losses: list[float] = []
-    for model in grow(hyper.max_trees, sizes, learn, settings):
+    for model in grow(hyper.max_trees, sizes, learn, settings, at_once=_TREES_BETWEEN_LOOKS):
         for probabilities in islice(model.staged_predict_proba(stop.x), len(losses), None):
             losses.append(stop.loss(probabilities))
             report(len(losses), losses[-1])
@@ -129,9 +131,9 @@ def search(
 
 
 def grow(
-    trees: int, sizes: Sequence[int], data: _Data, settings: TrainConfig
+    trees: int, sizes: Sequence[int], data: _Data, settings: TrainConfig, *, at_once: int
 ) -> Iterator[HistGradientBoostingClassifier]:
-    """One model, each time with some trees more, until it has as many as asked for."""
+    """One model, each time with `at_once` trees more, until it has as many as asked for."""
     hyper = settings.sklearn
     model = HistGradientBoostingClassifier(
         learning_rate=hyper.learning_rate,
@@ -148,7 +150,7 @@ def grow(
         n_iter_no_change=trees + 1,
     )
     pool, most = ThreadpoolController(), threads.worth(len(data.y))
-    for grown in (*range(_TREES_AT_ONCE, trees, _TREES_AT_ONCE), trees):
+    for grown in (*range(at_once, trees, at_once), trees):
         with pool.limit(limits=most, user_api="openmp"):
             model.set_params(max_iter=grown).fit(data.x, data.y, data.weight)
         progress.report(grown, trees, "trees")
@@ -224,7 +226,7 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         with pool.limit(limits=threads.worth(len(numbers)), user_api="openmp"):
             said = model.predict_proba(matrix(numbers, categories))
-        return said[:, 1].astype(np.float32)
+        return np.asarray(said[:, 1], np.float32)
 
     return predict
 

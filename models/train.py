@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from models import threads
 from pipeline import config_file, progress, provenance
 from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
@@ -145,6 +146,7 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
             raise UserError(f"{option} {folder}: expected a new or an empty folder; it is neither")
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    threads.yielding()
     from models import training
 
     _check_graph(arguments.transform_graph)

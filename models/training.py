@@ -29,6 +29,7 @@ from models.dataset import Rows, matrices, read
 from models.features import ModelInputs
 from models.manifest import EXAMPLE_ROW_FILE, Manifest
 from pipeline.config import FeaturesConfig
+from pipeline.errors import UserError
 from pipeline.provenance import Provenance
 from pipeline.train_config import Framework, TrainConfig
 
@@ -100,6 +101,7 @@ def run(
         task.features, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
     rows = read(task.train_files, inputs, memory_budget=task.memory_budget)
+    _check_labels(rows, task.features.label)
     model, told, held_out_loss = _train(module, rows, inputs, settings)
     _export(module, model, inputs, task, transform)
     if judge:
@@ -119,6 +121,14 @@ def run(
             provenance=task.provenance,
         ),
     )
+
+
+def _check_labels(rows: Rows, label: str) -> None:
+    if rows.labels.min() == rows.labels.max():
+        raise UserError(
+            f"all {len(rows)} rows of the train split have {label} = {rows.labels[0]:.0f}: there is "
+            "nothing to tell apart. Use more data, or another data.split_by."
+        )
 
 
 def _train(

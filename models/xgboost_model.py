@@ -12,6 +12,7 @@ categories (`categories = "native"`): Fisher, On Grouping for Maximum Homogeneit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ FILE = "model.ubj"
 """The trees, in XGBoost's own binary JSON."""
 
 _ROWS_AT_ONCE = 65536
+_MARGIN = 1e-5
+"""XGBoost cuts at values themselves, and a served value may differ from them in its last bits: cuts
+are made so far below, relative to the value where that is above 1."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -178,7 +182,7 @@ class _Batches(xgb.DataIter):
         kind = "c" if categories == "native" else "q"
         self._types = ["q"] * rows.numbers.shape[1] + [kind] * rows.categories.shape[1]
         self._weights = weights
-        self._start = lambda: rows.batches(_ROWS_AT_ONCE, among=among)
+        self._start = partial(rows.batches, _ROWS_AT_ONCE, among=among)
         self.reset()
 
     def reset(self) -> None:
@@ -188,8 +192,10 @@ class _Batches(xgb.DataIter):
         batch = next(self._batches, None)
         if batch is None:
             return False
+        margin = _MARGIN * np.maximum(1, np.abs(batch.numbers))
+        below = np.asarray(batch.numbers - margin, np.float32)
         input_data(
-            data=matrix(batch.numbers, batch.categories),
+            data=matrix(below, batch.categories),
             label=batch.labels,
             weight=self._weights[batch.labels.astype(int)],
             feature_types=self._types,

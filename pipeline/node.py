@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models import threads
 from pipeline.errors import UserError
 from pipeline.lazy import imports
 
@@ -271,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="runtime parameter"
     )
     arguments = parser.parse_args(argv)
+    threads.yielding()
     with imports():
         warm_up()
     from tfx.orchestration import metadata

@@ -11,9 +11,8 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelEvaluation, 
 from custom_components.canary import report
 from custom_components.evaluator.verdict import FILE, Cost, Verdict
 from models import history
-from models.history import Curve, History
+from models.history import PARAMETERS_FILE, Curve, History
 from models.manifest import FILE as BUNDLE_FILE
-from models.training import PARAMETERS_FILE
 from pipeline.config import Metric
 from tests.models.tiny import save_model
 

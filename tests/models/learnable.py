@@ -12,7 +12,7 @@ SIZES = [5]
 def learnable(count: int = 3000) -> Rows:
     """Rows of groups of 20; the first number and the category decide three labels of four."""
     rng = np.random.default_rng(3)
-    numbers = rng.normal(size=(count, 3)).astype(np.float32)
+    numbers = rng.normal(size=(count, 3)).round(2).astype(np.float32)
     categories = rng.integers(0, SIZES[0], (count, 1)).astype(np.int32)
     signal = numbers[:, 0] + (categories[:, 0] == 2) - 1
     labels = np.where(rng.random(count) < 0.75, signal > 0, rng.random(count) < 0.2)

@@ -147,6 +147,17 @@ def test_rows_in_batches_and_on_disk_give_what_rows_in_memory_do(rows, tmp_path,
     assert in_batches == pytest.approx(held_out, abs=0.01)
 
 
+def test_a_value_that_is_a_little_off_when_it_is_served_falls_on_the_same_side_of_a_cut(
+    rows, tmp_path
+):
+    model, _, _ = xgboost_model.train(rows, SIZES, settings())
+    said = predictions(rows, model, tmp_path)
+    predict = xgboost_model.load(tmp_path)
+    for direction in (-np.inf, np.inf):
+        off = np.nextafter(rows.numbers, np.float32(direction))
+        np.testing.assert_array_equal(predict(off, rows.categories), said)
+
+
 @pytest.mark.parametrize("content", [b"", b"no trees", b"\x80\x04K\x01."])
 def test_a_foreign_file_is_refused_in_words(tmp_path, content):
     (tmp_path / xgboost_model.FILE).write_bytes(content)
