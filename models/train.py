@@ -30,6 +30,7 @@ from models import threads
 from pipeline import config_file, progress, provenance
 from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.lazy import imports
 from pipeline.train_config import Framework, TrainConfig
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     threads.yielding()
-    from models import training
+    with imports():
+        from models import training
 
     _check_graph(arguments.transform_graph)
     metrics: dict[str, float] = {}

@@ -126,8 +126,8 @@ def run(
 def _check_labels(rows: Rows, label: str) -> None:
     if rows.labels.min() == rows.labels.max():
         raise UserError(
-            f"all {len(rows)} rows of the train split have {label} = {rows.labels[0]:.0f}: there is "
-            "nothing to tell apart. Use more data, or another data.split_by."
+            f"all {len(rows)} rows of the train split have {label} = {rows.labels[0]:.0f}: nothing "
+            "to tell apart. Use more data, or another data.split_by."
         )
 
 

@@ -82,10 +82,12 @@ def imports() -> Iterator[None]:
     """Around many imports: leaves them alone with the garbage collector.
 
     What they make stays to the end: to look through it again and again takes a quarter of the time,
-    and once more at the end a second.
+    and once more at the end a second. SciPy's functions come first: skops, when it is imported,
+    looks for each of them in one module after the other, and TensorFlow's and TFX's are thousands.
     """
     gc.disable()
     try:
+        importlib.import_module("scipy.special")
         yield
     finally:
         gc.freeze()
