@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
+NEWEST = "newest"
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -32,7 +34,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="override one setting, as in --set data.window=2; may be repeated",
     )
-    add("--span", type=int, help="newest span to train on, in place of data.span")
+    add(
+        "--span",
+        type=_span,
+        metavar="N|newest",
+        help="newest span to train on, in place of data.span; newest: the newest that is there",
+    )
     add("--only", metavar="NODE", help="run this node alone, on what earlier runs made")
     add("--from", dest="from_node", metavar="NODE", help="run this node and what follows it")
     add("--to", dest="to_node", metavar="NODE", help="run this node and what leads to it")
@@ -47,6 +54,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error("--jobs must be 1 or more")
     return arguments
+
+
+def _span(text: str) -> int | str:
+    if text != NEWEST and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a span's number nor {NEWEST!r}")
+    return text if text == NEWEST else int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.config_file import DEFAULT, load
 
     overrides = list(arguments.set)
-    if arguments.span is not None:
+    if arguments.span not in (None, NEWEST):
         overrides.append(f"data.span={arguments.span}")
     if arguments.no_cache:
         overrides.append("run.cache=false")
     configured = load(arguments.config or DEFAULT, overrides)
+    if arguments.span == NEWEST:
+        data = configured.data.model_copy(update={"span": None})
+        configured = configured.model_copy(update={"data": data})
 
     from rich.console import Console
     from rich.text import Text

@@ -21,6 +21,8 @@ from pipeline.config import EvaluateConfig, Metric, SelectConfig
 DUST = 1e-9
 """Differences below are rounding."""
 MEGABYTE = 1e6
+CLEARLY = 1.5
+"""By what factor a model must cost more than another to be dearer: less is measured by chance."""
 
 Samples = Mapping[str, NDArray[np.float64]]
 """A metric in each of the bootstrap's samples, by model; place i is the same sample in all."""
@@ -38,8 +40,8 @@ def select(
     2. It must be better than the live model by the margin, in enough of the samples; else the live
        model stays.
     3. Of those that are, the best wins; but if it is not better in enough of the samples than a
-       cheaper one, the cheaper one does. Cheap is what answers one row quickly, then what is small;
-       an ensemble is the dearest, as it takes all that its members take.
+       cheaper one, the cheaper one does. Cheap is what answers one row clearly more quickly, then
+       what is clearly smaller; an ensemble is the dearest, as it takes all that its members take.
 
     Args:
         verdict: What the evaluator found.
@@ -160,11 +162,6 @@ class Contest:
         gain = self.better(first, second)
         return gain is not None and gain.value > DUST and gain.certainty >= self.select.confidence
 
-    def price(self, name: str) -> tuple[bool, float, int, str]:
-        """By what the cheaper model is told: the smaller one."""
-        cost = self.verdict.costs[name]
-        return (name == ENSEMBLE, cost.latency_ms, cost.size_bytes, name)
-
     def _gains(self, first: str, second: str) -> NDArray[np.float64]:
         """In each sample in which both metrics are defined."""
         if first not in self.samples or second not in self.samples:
@@ -192,10 +189,12 @@ def reaches(gain: float | NDArray[np.float64], margin: float) -> NDArray[np.bool
 def _cheapest_of_the_best(contest: Contest, ahead: Sequence[str]) -> str:
     """The cheapest model that the best one, which is the first, does not beat."""
     best = ahead[0]
-    return min(
-        (name for name in ahead if name == best or not contest.beats(best, name)),
-        key=contest.price,
-    )
+    tied = [name for name in ahead if name == best or not contest.beats(best, name)]
+    tied = [name for name in tied if name != ENSEMBLE] or tied
+    for cost in ("latency_ms", "size_bytes"):
+        costs = {name: getattr(contest.verdict.costs[name], cost) for name in tied}
+        tied = [name for name in tied if costs[name] <= CLEARLY * min(costs.values())]
+    return tied[0]
 
 
 def _objections(contest: Contest, name: str, evaluate: EvaluateConfig) -> Iterator[str]:
@@ -253,11 +252,13 @@ def _place(contest: Contest, words: Words, name: str, ahead: Sequence[str], winn
         reason = words.ahead(contest.better_than_live(name), of=len(ahead))
         if winner == best:
             return reason
-        return f"{reason}; {words.tied(best, contest.better(best, winner), winner)}"
+        return f"{reason}; {words.tied(best, contest.better(best, winner), cheaper=winner)}"
     if name == best:
-        return words.tied("it", contest.better(best, winner), winner)
+        return words.tied("it", contest.better(best, winner), cheaper=winner)
     gain = contest.better(best, name)
-    return words.beaten(best, gain) if contest.beats(best, name) else words.tied(best, gain, winner)
+    if contest.beats(best, name):
+        return words.beaten(best, gain)
+    return words.tied(best, gain, cheaper=None if winner == best else winner)
 
 
 def _candidate(contest: Contest, name: str, *, eligible: bool, reason: str) -> Candidate:

@@ -69,9 +69,10 @@ class Words:
         """Why a candidate lost to the best."""
         return f"{best} is {self._gained(gain)}"
 
-    def tied(self, best: str, gain: Interval | None, cheaper: str) -> str:
-        """Why the best did not win over a cheaper candidate that is as good."""
-        return f"{best} is {self._gained(gain)}: a tie, and {cheaper} is cheaper"
+    def tied(self, best: str, gain: Interval | None, *, cheaper: str | None) -> str:
+        """Why one that is as good did not win: another is cheaper, or it is no cheaper itself."""
+        why = f"{cheaper} is cheaper" if cheaper else "this one is no cheaper"
+        return f"{best} is {self._gained(gain)}: a tie, and {why}"
 
     def _value(self, name: str) -> str:
         return _number(self._verdict.models[name][self._select.metric])

@@ -251,14 +251,24 @@ def test_a_cheaper_model_that_the_best_does_not_beat_wins() -> None:
         ({"keras": (1.0, 9.0), "xgboost": (2.0, 1.0)}, "keras"),
         ({"keras": (1.0, 9.0), "xgboost": (1.0, 1.0)}, "xgboost"),
         ({"keras": (1.0, 1.0), "xgboost": (1.0, 1.0)}, "keras"),
+        ({"keras": (1.2, 1.2), "xgboost": (1.0, 1.0)}, "keras"),
     ],
 )
-def test_cheap_is_quick_then_small_then_first_by_name(
+def test_cheap_is_clearly_quicker_then_clearly_smaller_then_the_better_and_first_by_name(
     costs: dict[str, tuple[float, float]], winner: str
 ) -> None:
     values = {"keras": 0.67, "xgboost": 0.67}
     verdict = make_verdict(values, costs=costs)
     assert select(verdict, in_samples(values), SelectConfig(), EvaluateConfig()).winner == winner
+
+
+def test_a_tie_with_one_that_costs_about_the_same_goes_to_the_better() -> None:
+    values = {"xgboost": 0.6783, "sklearn": 0.6781}
+    costs = {"xgboost": (1.2, 1.4), "sklearn": (1.0, 1.0)}
+    verdict = make_verdict(values, costs=costs)
+    selection = select(verdict, in_samples(values), SelectConfig(), EvaluateConfig())
+    assert selection.winner == "xgboost"
+    assert candidate(selection, "sklearn").reason.endswith(": a tie, and this one is no cheaper")
 
 
 def test_an_ensemble_wins_by_beating_its_best_member() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +20,9 @@ from tfx.orchestration.portable.mlmd import event_lib
 
 from pipeline.config import PROJECT
 
+FRAMEWORKS = ["keras", "sklearn", "xgboost"]
+if importlib.util.find_spec("torch"):
+    FRAMEWORKS.insert(1, "pytorch")
 STATES = metadata_store_pb2.Execution.State
 SETTINGS = {
     "root": "output/small",
@@ -27,8 +32,9 @@ SETTINGS = {
     "data.train_buckets": "3",
     "data.eval_buckets": "2",
     "gate.drift": "warn",
-    "train.frameworks": '["keras", "sklearn", "xgboost"]',
+    "train.frameworks": json.dumps(FRAMEWORKS),
     "train.keras.max_epochs": "3",
+    "train.pytorch.max_epochs": "3",
     "train.sklearn.max_trees": "30",
     "train.xgboost.max_trees": "50",
     "evaluate.thresholds.auc.min": "0.5",

@@ -10,18 +10,25 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
+from custom_components.evaluator.verdict import CANARY_FILE
 from models import manifest
-from tests.end_to_end.project import SmallProject
+from models.bundle import Bundle
+from tests.end_to_end.project import FRAMEWORKS, SmallProject
 
 pytestmark = pytest.mark.e2e
 
-FRAMEWORKS = ("keras", "sklearn", "xgboost")
 TRAINERS = {f"Trainer.{framework}" for framework in FRAMEWORKS}
 NODES = {
     *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "PreviousStatistics"),
@@ -145,6 +152,74 @@ def test_the_pushed_model_answers_on_the_command_line(
     assert done.returncode == 2
     assert "has no column" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_mlflow_knows_every_training_and_the_champion(project: SmallProject) -> None:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project.root}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "flights")
+    runs = client.search_runs([experiment.experiment_id])
+    by_framework = {run.data.tags["framework"]: run for run in runs}
+    assert set(by_framework) >= set(FRAMEWORKS)
+    nodes = project.executions(newest(project))
+    for framework in FRAMEWORKS:
+        run = by_framework[framework]
+        assert run.data.tags["tfx.run"] == newest(project)
+        assert int(run.data.tags["tfx.execution"]) == nodes[f"Trainer.{framework}"].id
+        assert run.data.tags["data.spans"] == "1, 2"
+        assert 0.5 < run.data.metrics["auc"] < 1
+        assert client.get_metric_history(run.info.run_id, "training.learned")
+    champion = client.get_model_version_by_alias("flights", "champion")
+    assert champion.tags["served.version"] == project.serving[0]
+
+    place = ("--set", "root=output/small")
+    shown = project.pipeline_cli("lineage", *place).stdout
+    assert f"In MLflow: flights version {champion.version}" in shown
+    shown = project.pipeline_cli("registry", "show", "champion", *place).stdout
+    assert f"lineage {' '.join(place)} {nodes['Pusher'].outputs['pushed_model'][0]}" in shown
+
+
+def test_every_way_to_ask_a_model_gives_what_the_evaluator_saw(project: SmallProject) -> None:
+    nodes = project.executions(newest(project))
+    store = project.store()
+
+    def folder(node: str, key: str) -> Path:
+        return Path(store.get_artifacts_by_id(nodes[node].outputs[key])[0].uri)
+
+    seen = pq.read_table(folder("Evaluator", "evaluation") / CANARY_FILE)
+    examples = [tf.train.Example.FromString(row) for row in seen["example"].to_pylist()]
+    for framework in FRAMEWORKS:
+        path = folder(f"Trainer.{framework}", "model") / "Format-Serving"
+        bundle = Bundle.load(path)
+        rows = [raw_row(example, bundle.inputs) for example in examples]
+        judged = seen[framework].to_numpy()
+        assert np.ptp(judged) > 0.01
+        np.testing.assert_allclose(bundle.predict(rows), judged, atol=1e-6)
+    saved_model = tf.saved_model.load(str(folder("Trainer.keras", "model") / "Format-Serving"))
+    served = saved_model.signatures["serving_default"](tf.constant(seen["example"].to_pylist()))
+    np.testing.assert_allclose(
+        served["probability"].numpy()[:, 0], seen["keras"].to_numpy(), atol=1e-6
+    )
+    canary = json.loads((folder("Canary", "blessing") / "canary.json").read_text())
+    assert canary["max_difference"] <= 1e-6
+
+    winner = manifest.read(project.root / "serving" / project.serving[0]).framework
+    judged = seen[winner].to_numpy()
+    mlflow.set_tracking_uri(f"sqlite:///{project.root}/mlflow.db")
+    champion = mlflow.pyfunc.load_model("models:/flights@champion")
+    frame = pd.DataFrame(rows)
+    np.testing.assert_allclose(champion.predict(frame), judged, atol=1e-6)
+
+
+def raw_row(example: tf.train.Example, columns: Iterable[str]) -> dict[str, object]:
+    """The columns of a row as a person would write them."""
+    row: dict[str, object] = {}
+    for column in columns:
+        feature = example.features.feature[column]
+        kind = feature.WhichOneof("kind")
+        values = getattr(feature, kind).value if kind else []
+        value = values[0] if values else None
+        row[column] = value.decode() if isinstance(value, bytes) else value
+    return row
 
 
 def test_the_run_says_who_ran_when(project: SmallProject) -> None:
