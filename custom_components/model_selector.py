@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from tfx.components.evaluator import constants
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.artifact import Artifact
@@ -17,6 +16,7 @@ from tfx.utils import path_utils
 
 from custom_components import selector_rules
 from custom_components.artifacts import ModelSelection
+from custom_components.evaluator import blessings
 from custom_components.evaluator import verdict as evaluation_files
 from custom_components.evaluator.verdict import ENSEMBLE, Verdict
 from custom_components.selection import FILE, JUDGED_MODEL_URIS, SOURCE_MODEL_URI, Selection
@@ -157,20 +157,5 @@ def _bless(
     These find a model by its id, which the champion gets after this node has ended: so a champion
     that is a copy of one trained model is known by that one's.
     """
-    blessed = decision.winner is not None
-    name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
-    (Path(blessing.uri) / name).touch()
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))
-    blessing.set_string_custom_property(
-        constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, decision.reason
-    )
-    current = sources[0] if len(sources) == 1 else model
-    blessing.set_string_custom_property(
-        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, current.uri
-    )
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, current.id)
-    if live:
-        blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, live.uri
-        )
-        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, live.id)
+    blessings.decide(blessing, decision.winner is not None, decision.reason)
+    blessings.refer(blessing, sources[0] if len(sources) == 1 else model, live)

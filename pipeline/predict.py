@@ -15,6 +15,7 @@ from typing import IO, Any
 from custom_components.serving_folder import newest_version
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.lazy import imports
 from pipeline.quiet import errors_to
 
 PROBABILITY = "probability"
@@ -70,7 +71,7 @@ def predict_file(
 
 
 def _load(folder: Path) -> Any:
-    with errors_to(Path(os.devnull)):
+    with imports(), errors_to(Path(os.devnull)):
         from models.bundle import Bundle
 
         return Bundle.load(folder)

@@ -39,26 +39,30 @@ def bless(
         blessing = standard_artifacts.ModelBlessing()
         blessing.uri = f"{declared.uri}/{name}" if len(models) > 1 else declared.uri
         _write(blessing, verdict, name)
-        _refer(blessing, models[name], live)
+        refer(blessing, models[name], live)
         blessings.append(blessing)
     return blessings
 
 
 def _write(blessing: types.Artifact, verdict: Verdict, candidate: str) -> None:
-    blessed = verdict.blessed[candidate]
+    failures = verdict.failures(candidate)
+    message = "; ".join(check.reason for check in failures) or "every check passed"
+    blessing.set_string_custom_property(CANDIDATE, candidate)
+    decide(blessing, verdict.blessed[candidate], message)
+    logging.info("%s: %s", candidate, message)
+
+
+def decide(blessing: types.Artifact, blessed: bool, message: str) -> None:
+    """Says whether it is blessed, and why or why not."""
     name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
     fileio.makedirs(blessing.uri)
     with fileio.open(f"{blessing.uri}/{name}", "w") as file:
         file.write("")
-    failures = verdict.failures(candidate)
-    message = "; ".join(check.reason for check in failures) or "every check passed"
-    blessing.set_string_custom_property(CANDIDATE, candidate)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BLESSING_MESSAGE_KEY, message)
-    logging.info("%s: %s: %s", candidate, name, message)
 
 
-def _refer(blessing: types.Artifact, model: types.Artifact, live: types.Artifact | None) -> None:
+def refer(blessing: types.Artifact, model: types.Artifact, live: types.Artifact | None) -> None:
     """Says which model the blessing is about, and which one it was compared with."""
     blessing.set_string_custom_property(
         constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri

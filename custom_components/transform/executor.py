@@ -97,6 +97,7 @@ def _describe(input_dict: Artifacts, output_dict: Artifacts) -> None:
     batch = next(_batches(_sources(examples[-1:], split, schema)[0])).slice(0, 1).to_pylist()
     row = {name: (values or [None])[0] for name, values in batch[0].items()}
     folder = artifact_utils.get_single_uri(output_dict[keys.TRANSFORM_GRAPH_KEY])
+    fileio.makedirs(folder)
     with fileio.open(f"{folder}/{EXAMPLE_ROW_FILE}", "w") as file:
         file.write(json.dumps(plain(row)))
 

@@ -6,14 +6,7 @@ from tests.benchmarks import figures
 
 
 def measured() -> results.Results:
-    return {
-        "ingest": results.section(figures.ingest()),
-        "components": results.section(figures.components()),
-        "training": results.section(figures.training()),
-        "taxi": results.section(figures.taxi()),
-        "startup": results.section(figures.startup()),
-        "growth": results.section(figures.growth()),
-    }
+    return {name: results.section(getattr(figures, name)()) for name in results.SECTIONS}
 
 
 def test_sections_that_are_not_measured_anew_are_kept(tmp_path: Path) -> None:
