@@ -1,118 +1,27 @@
-"""The rules of the selection, case by case, and what must hold whatever the numbers are."""
+"""The rules of the selection, case by case."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import (
     ENSEMBLE,
     LIVE,
-    Check,
-    Cost,
-    Rule,
-    Slice,
-    Verdict,
 )
-from custom_components.selection import Candidate, Selection
 from custom_components.selector_rules import goodness, select
 from pipeline.config import EvaluateConfig, Metric, SelectConfig
-
-REPLICATES = 1000
-GUARDS = EvaluateConfig.model_validate(
-    {
-        "slices": [["carrier"]],
-        "guards": [{"columns": ["carrier"], "metric": "log_loss", "min_rows": 100}],
-    }
+from tests.custom_components.verdicts import (
+    GUARDS,
+    REPLICATES,
+    candidate,
+    choose,
+    in_samples,
+    make_verdict,
 )
-
-Values = Mapping[str, float | None]
-
-
-def in_samples(
-    values: Values, noise: float = 0.0005, *, replicates: int = REPLICATES
-) -> dict[str, NDArray[np.float64]]:
-    """Each value with what all models share in a sample, and noise of the model's own."""
-    random = np.random.default_rng(0)
-    shared = random.normal(0, 0.01, replicates)
-    return {
-        name: shared + random.normal(value, noise, replicates)
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def make_verdict(
-    values: Values,
-    metric: Metric = Metric.AUC,
-    *,
-    costs: Mapping[str, tuple[float, float]] | None = None,
-    refused: Mapping[str, str] | None = None,
-    slices: Mapping[str, tuple[int, Values]] | None = None,
-    live_framework: str = "keras",
-    groups: str = "date",
-) -> Verdict:
-    """An evaluation of `values`, in which LIVE is the live model; costs are ms and MB."""
-    candidates = [name for name in values if name != LIVE]
-    refused = refused or {}
-    costs = dict.fromkeys(values, (1.0, 1.0)) | dict(costs or {})
-    return Verdict(
-        candidates=tuple(candidates),
-        blessed={name: name not in refused for name in candidates},
-        members=("keras", "xgboost") if ENSEMBLE in values else (),
-        live=LIVE if LIVE in values else None,
-        live_framework=live_framework if LIVE in values else None,
-        rows=1000,
-        label_mean=0.25,
-        models={name: {metric: value} for name, value in values.items()},
-        replicates=REPLICATES,
-        groups=groups,
-        costs={
-            name: Cost(latency_ms=ms, rows_per_second=1000.0, size_bytes=int(mb * 1e6))
-            for name, (ms, mb) in costs.items()
-        },
-        slices=[
-            Slice(
-                columns={"carrier": carrier},
-                rows=rows,
-                label_mean=0.25,
-                models={name: {metric: value} for name, value in by_model.items()},
-            )
-            for carrier, (rows, by_model) in (slices or {}).items()
-        ],
-        checks=[
-            Check(
-                model=name,
-                metric=metric,
-                rule=Rule.MIN,
-                slice={},
-                rows=1000,
-                value=0.5,
-                bound=0.6,
-                judged=True,
-                passed=False,
-                reason=reason,
-            )
-            for name, reason in refused.items()
-        ],
-    )
-
-
-def choose(values: Values, **asked: object) -> Selection:
-    """What is selected where the evaluation found nothing but `values`."""
-    config = SelectConfig.model_validate(asked)
-    return select(make_verdict(values, config.metric), in_samples(values), config, EvaluateConfig())
-
-
-def candidate(selection: Selection, name: str) -> Candidate:
-    (found,) = [candidate for candidate in selection.candidates if candidate.name == name]
-    return found
 
 
 def test_where_no_model_is_live_the_best_wins() -> None:
@@ -403,94 +312,3 @@ def test_samples_in_which_a_metric_is_undefined_do_not_count() -> None:
     samples[LIVE][:500] = np.nan
     selection = select(make_verdict(values), samples, SelectConfig(), EvaluateConfig())
     assert selection.winner == "xgboost"
-
-
-NAMES = ("keras", "pytorch", "sklearn", "xgboost", ENSEMBLE)
-
-
-@st.composite
-def evaluations(draw: st.DrawFn) -> tuple[Verdict, dict[str, NDArray[np.float64]]]:
-    """Any evaluation of some models, with or without a live one."""
-    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
-    names += [LIVE] * draw(st.booleans())
-    values = {
-        name: draw(st.none() | st.integers(600, 700).map(lambda v: v / 1000)) for name in names
-    }
-    cost = st.tuples(st.sampled_from([0.5, 1.0, 9.0]), st.sampled_from([0.1, 5.0]))
-    verdict = make_verdict(
-        values,
-        costs={name: draw(cost) for name in names},
-        refused={name: "no" for name in names if name != LIVE and draw(st.booleans())},
-    )
-    samples = in_samples(values, draw(st.sampled_from([0.0001, 0.01])), replicates=50)
-    return verdict, samples if draw(st.booleans()) else {}
-
-
-configs = st.builds(
-    SelectConfig,
-    margin=st.sampled_from([-0.01, 0.0, 0.01]),
-    confidence=st.sampled_from([0.5, 0.9]),
-    max_latency_ms=st.sampled_from([None, 2.0]),
-    max_size_mb=st.sampled_from([None, 1.0]),
-)
-
-
-@settings(deadline=None)
-@given(evaluations(), configs)
-def test_the_winner_may_go_live_and_every_candidate_has_its_reason(
-    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig
-) -> None:
-    verdict, samples = evaluation
-    selection = select(verdict, samples, config, EvaluateConfig())
-    assert {c.name for c in selection.candidates} == set(verdict.candidates)
-    assert all(c.reason for c in selection.candidates)
-    assert Selection.model_validate_json(selection.model_dump_json()) == selection
-    if selection.winner is None:
-        return
-    winner = candidate(selection, selection.winner)
-    assert winner.eligible
-    assert verdict.blessed[winner.name]
-    if winner.better_than_live is not None:
-        assert winner.better_than_live.certainty >= config.confidence
-        assert winner.better_than_live.value >= config.margin - 1e-9
-
-
-@settings(deadline=None)
-@given(evaluations(), configs)
-def test_a_candidate_that_is_worse_in_every_sample_changes_nothing(
-    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig
-) -> None:
-    verdict, samples = evaluation
-    before = select(verdict, samples, config, EvaluateConfig())
-    if before.winner is None:
-        return
-    metric = verdict.models[before.winner][config.metric]
-    assert metric is not None
-    name = "worse"
-    more = verdict.model_copy(
-        update={
-            "candidates": (*verdict.candidates, name),
-            "blessed": verdict.blessed | {name: True},
-            "models": verdict.models | {name: {config.metric: metric - 0.1}},
-            "costs": verdict.costs
-            | {name: Cost(latency_ms=0.01, rows_per_second=1e6, size_bytes=1)},
-        }
-    )
-    more_samples = samples | {name: samples[before.winner] - 0.1} if samples else {}
-    assert select(more, more_samples, config, EvaluateConfig()).winner == before.winner
-
-
-@settings(deadline=None)
-@given(evaluations(), configs, st.sampled_from([0.25, 4.0]))
-def test_on_a_machine_that_is_slower_for_all_the_same_model_wins(
-    evaluation: tuple[Verdict, dict[str, NDArray[np.float64]]], config: SelectConfig, factor: float
-) -> None:
-    verdict, samples = evaluation
-    costs = {
-        name: cost.model_copy(update={"latency_ms": cost.latency_ms * factor})
-        for name, cost in verdict.costs.items()
-    }
-    slower = verdict.model_copy(update={"costs": costs})
-    config = config.model_copy(update={"max_latency_ms": None})
-    before = select(verdict, samples, config, EvaluateConfig())
-    assert select(slower, samples, config, EvaluateConfig()).winner == before.winner
