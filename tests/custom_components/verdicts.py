@@ -16,7 +16,7 @@ from custom_components.evaluator.verdict import (
     Slice,
     Verdict,
 )
-from custom_components.selection import Selection
+from custom_components.selection import Candidate, Selection
 from custom_components.selector_rules import select
 from pipeline.config import EvaluateConfig, Metric, SelectConfig
 
