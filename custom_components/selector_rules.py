@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -39,9 +40,10 @@ def select(
        and no guarded slice is too much worse than with the live model.
     2. It must be better than the live model by the margin, in enough of the samples; else the live
        model stays.
-    3. Of those that are, the best wins; but if it is not better in enough of the samples than a
-       cheaper one, the cheaper one does. Cheap is what answers one row clearly more quickly, then
-       what is clearly smaller; an ensemble is the dearest, as it takes all that its members take.
+    3. Of those that are, the best wins; but if it is not better in enough of the samples than the
+       next ones, and one of these is cheaper, the cheaper one does. Cheap is what answers one row
+       clearly more quickly, then what is clearly smaller; an ensemble is the dearest, as it takes
+       all that its members take.
 
     Args:
         verdict: What the evaluator found.
@@ -187,14 +189,22 @@ def reaches(gain: float | NDArray[np.float64], margin: float) -> NDArray[np.bool
 
 
 def _cheapest_of_the_best(contest: Contest, ahead: Sequence[str]) -> str:
-    """The cheapest model that the best one, which is the first, does not beat."""
-    best = ahead[0]
-    tied = [name for name in ahead if name == best or not contest.beats(best, name)]
+    """The cheapest of the best one, which is the first, and of those that are as good."""
+    tied = _as_good(contest, ahead)
     tied = [name for name in tied if name != ENSEMBLE] or tied
     for cost in ("latency_ms", "size_bytes"):
         costs = {name: getattr(contest.verdict.costs[name], cost) for name in tied}
         tied = [name for name in tied if costs[name] <= CLEARLY * min(costs.values())]
     return tied[0]
+
+
+def _as_good(contest: Contest, ahead: Sequence[str]) -> list[str]:
+    """The best one and those that it does not beat, down to the first that it does.
+
+    What is worse on all rows than one that is beaten is beaten too, however it varies.
+    """
+    best, *others = ahead
+    return [best, *takewhile(lambda name: not contest.beats(best, name), others)]
 
 
 def _objections(contest: Contest, name: str, evaluate: EvaluateConfig) -> Iterator[str]:
@@ -256,8 +266,10 @@ def _place(contest: Contest, words: Words, name: str, ahead: Sequence[str], winn
     if name == best:
         return words.tied("it", contest.better(best, winner), cheaper=winner)
     gain = contest.better(best, name)
-    if contest.beats(best, name):
-        return words.beaten(best, gain)
+    as_good = _as_good(contest, ahead)
+    if name not in as_good:
+        between = ahead[len(as_good)]
+        return words.beaten(best, gain, with_it=None if name == between else between)
     return words.tied(best, gain, cheaper=None if winner == best else winner)
 
 

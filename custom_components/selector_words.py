@@ -65,9 +65,11 @@ class Words:
             reason += f"; {self._select.margin:g} is asked for on all rows (select.margin)"
         return f"{reason}: a tie" if gain.low <= 0 <= gain.high else reason
 
-    def beaten(self, best: str, gain: Interval | None) -> str:
-        """Why a candidate lost to the best."""
-        return f"{best} is {self._gained(gain)}"
+    def beaten(self, best: str, gain: Interval | None, *, with_it: str | None) -> str:
+        """Why a candidate lost to the best, maybe with a better one that lost to it surely."""
+        surely = gain is not None and gain.certainty >= self._select.confidence
+        more = "" if surely or not with_it else f", and beats {with_it}, which is better than this"
+        return f"{best} is {self._gained(gain)}{more}"
 
     def tied(self, best: str, gain: Interval | None, *, cheaper: str | None) -> str:
         """Why one that is as good did not win: another is cheaper, or it is no cheaper itself."""

@@ -180,6 +180,16 @@ def test_a_tie_with_one_that_costs_about_the_same_goes_to_the_better() -> None:
     assert candidate(selection, "sklearn").reason.endswith(": a tie, and this one is no cheaper")
 
 
+def test_what_is_worse_than_a_model_that_is_beaten_is_beaten_too() -> None:
+    values = {ENSEMBLE: 0.682, "xgboost": 0.678, "sklearn": 0.677}
+    samples = in_samples(values)
+    samples["sklearn"] += np.random.default_rng(1).normal(0, 0.02, REPLICATES)
+    selection = select(make_verdict(values), samples, SelectConfig(), EvaluateConfig())
+    assert selection.winner == ENSEMBLE
+    reason = candidate(selection, "sklearn").reason
+    assert reason.endswith(", and beats xgboost, which is better than this")
+
+
 def test_an_ensemble_wins_by_beating_its_best_member() -> None:
     selection = choose({"keras": 0.67, "xgboost": 0.68, ENSEMBLE: 0.69, LIVE: 0.65})
     assert selection.winner == ENSEMBLE
