@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import ml_metadata
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_metadata.proto import metadata_store_pb2
+from tensorflow.core.example.example_pb2 import Example
 from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import event_lib
 
@@ -179,3 +181,15 @@ class SmallProject:
             str(properties.get("__execution_result__", "")),
             properties,
         )
+
+
+def raw_row(example: Example, columns: Iterable[str]) -> dict[str, object]:
+    """The columns of a row as a person would write them."""
+    row: dict[str, object] = {}
+    for column in columns:
+        feature = example.features.feature[column]
+        kind = feature.WhichOneof("kind")
+        values = getattr(feature, kind).value if kind else []
+        value = values[0] if values else None
+        row[column] = value.decode() if isinstance(value, bytes) else value
+    return row

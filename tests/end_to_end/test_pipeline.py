@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,7 +24,7 @@ import tensorflow as tf
 from custom_components.evaluator.verdict import CANARY_FILE
 from models import manifest
 from models.bundle import Bundle
-from tests.end_to_end.project import FRAMEWORKS, SmallProject
+from tests.end_to_end.project import FRAMEWORKS, SmallProject, raw_row
 
 pytestmark = pytest.mark.e2e
 
@@ -155,7 +154,8 @@ def test_the_pushed_model_answers_on_the_command_line(
 
 
 def test_mlflow_knows_every_training_and_the_champion(project: SmallProject) -> None:
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project.root}/mlflow.db")
+    store = f"sqlite:///{project.root}/mlflow.db"
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
     (experiment,) = (e for e in client.search_experiments() if e.name == "flights")
     runs = client.search_runs([experiment.experiment_id])
     by_framework = {run.data.tags["framework"]: run for run in runs}
@@ -204,22 +204,11 @@ def test_every_way_to_ask_a_model_gives_what_the_evaluator_saw(project: SmallPro
 
     winner = manifest.read(project.root / "serving" / project.serving[0]).framework
     judged = seen[winner].to_numpy()
-    mlflow.set_tracking_uri(f"sqlite:///{project.root}/mlflow.db")
+    for choose in (mlflow.set_tracking_uri, mlflow.set_registry_uri):  # Others chose before.
+        choose(f"sqlite:///{project.root}/mlflow.db")
     champion = mlflow.pyfunc.load_model("models:/flights@champion")
     frame = pd.DataFrame(rows)
     np.testing.assert_allclose(champion.predict(frame), judged, atol=1e-6)
-
-
-def raw_row(example: tf.train.Example, columns: Iterable[str]) -> dict[str, object]:
-    """The columns of a row as a person would write them."""
-    row: dict[str, object] = {}
-    for column in columns:
-        feature = example.features.feature[column]
-        kind = feature.WhichOneof("kind")
-        values = getattr(feature, kind).value if kind else []
-        value = values[0] if values else None
-        row[column] = value.decode() if isinstance(value, bytes) else value
-    return row
 
 
 def test_the_run_says_who_ran_when(project: SmallProject) -> None:

@@ -56,3 +56,11 @@ def test_the_command_to_go_on_repeats_what_was_asked_for() -> None:
     assert again.partition("local_runner.py ")[2] == (
         "--config 'my data.toml' --set data.window=2 --span 6 --to Canary --no-cache --resume"
     )
+
+
+def test_the_newest_span_may_be_asked_for_and_is_again_on_resuming() -> None:
+    assert parse(["--span", "newest"]).span == "newest"
+    assert parse(["--span", "4"]).span == 4
+    assert "--span newest" in command(parse(["--span", "newest"]), resume=True)
+    with pytest.raises(SystemExit):
+        parse(["--span", "last"])
