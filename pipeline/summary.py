@@ -114,7 +114,9 @@ def _print_searches(console: Console, outputs: Outputs) -> None:
     ]
     for folder in sorted(folders):
         console.print(f"[bold]Tuned[/]  {result.read(folder).sentence()}", soft_wrap=True)
-        console.print(f"[dim]{folder}/{result.HISTORY_FILE}[/]", soft_wrap=True)
+        console.print(
+            f"[dim]Its trials and what mattered, as pictures: {folder}[/]", soft_wrap=True
+        )
 
 
 def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -> None:
