@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from models import manifest
 from pipeline.config import Metric
 
 FILE = "verdict.json"
@@ -33,7 +34,7 @@ UNUSABLE_PREDICTIONS = "unusable predictions of "
 """The count of rows for which the model of that name gave no probability."""
 LIVE = "live"
 """The name under which the live model is evaluated."""
-ENSEMBLE = "ensemble"
+ENSEMBLE = manifest.ENSEMBLE
 """The name of the mean of the best candidates."""
 
 Value = str | int | float

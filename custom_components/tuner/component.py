@@ -96,7 +96,7 @@ class Tuner(BaseComponent):
                 framework=framework.value,
                 search=search or f"models.{framework}_model.search",
                 features=features.model_dump_json(),
-                train=_of(framework, train).model_dump_json(),
+                train=train.only(framework).model_dump_json(),
                 tune=_space_of_one(framework, tune).model_dump_json(),
                 memory_budget=memory_budget,
                 study_folder=study_folder,
@@ -106,13 +106,6 @@ class Tuner(BaseComponent):
                 tuner_results=OutputChannel(TunerResults, self, keys.TUNER_RESULTS_KEY),
             )
         )
-
-
-def _of(framework: Framework, train: TrainConfig) -> TrainConfig:
-    """Without the other frameworks' settings, a change of which changes nothing here."""
-    others = {other.value for other in Framework if other is not framework}
-    content = train.model_dump(mode="json", exclude=others)
-    return TrainConfig.model_validate(content | {"frameworks": [framework]})
 
 
 def _space_of_one(framework: Framework, tune: TuneConfig) -> TuneConfig:
