@@ -28,7 +28,8 @@ from tfx.utils import proto_utils
 from benchmarks import report
 from custom_components.example_gen import IngestSettings, executor
 from custom_components.example_gen.columns import table_from_schema
-from pipeline.config import PROJECT, DataConfig
+from pipeline.config import PROJECT
+from pipeline.data_config import DataConfig
 
 FLIGHTS = PROJECT / "data" / "flights"
 WARM_UP_ROWS = 2000

@@ -16,24 +16,15 @@ from benchmarks.measure import CommandFailed, Cost, best, measure
 
 FOLDER = project.OUTPUT / "startup"
 NODE = "SchemaGen"
-_PRINT_PARAMETERS = """
-import json
-from pipeline.compiler import span_parameter
-print(json.dumps(span_parameter(1)))
-"""
 
 
 def commands(root: Path) -> dict[str, list[str]]:
     """The commands to time, by the name that the table gives them."""
     python = sys.executable
     run = project.newest_run(root)
-    log = FOLDER / "parameters.log"
-    measure([python, "-c", _PRINT_PARAMETERS], cwd=project.PROJECT, log=log)
-    printed = json.loads(log.read_text().splitlines()[-1])
-    parameters = [f"{name}={value}" for name, value in printed.items()]
     empty_job = ["--ir", str(run / "pipeline.pb"), "--run-id", run.name, "--node-id", NODE]
-    empty_job += ["--store", str(root / "metadata.sqlite")]
-    empty_job += [word for parameter in parameters for word in ("--parameter", parameter)]
+    empty_job += ["--store", f"sqlite://{root}/metadata.sqlite"]
+    empty_job += ["--span", "1"]
     config = ["--config", taxi.CONFIG, "--set", f"root={root}"]
     return {
         "local_runner.py --help": [python, "local_runner.py", "--help"],

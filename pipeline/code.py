@@ -46,7 +46,8 @@ def digest(mentions: Iterable[str]) -> str:
     sha = hashlib.sha256()
     modules: set[Path] = set()
     for mention in mentions:
-        sha.update(mention.encode() + b"\0")
+        # Where the project lies is not what it is: an image has it elsewhere.
+        sha.update(mention.replace(str(PROJECT), "").encode() + b"\0")
         for name in _MODULE_NAME.findall(mention):
             modules |= _closure(name)
         if mention.startswith("/") and "\n" not in mention and Path(mention).is_file():

@@ -8,7 +8,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.code import digest
 from pipeline.config import PipelineConfig
-from pipeline.pipeline import SPAN_PARAMETER, create_pipeline
+from pipeline.pipeline import create_pipeline
 
 CODE_DIGEST = "code_digest"
 
@@ -33,13 +33,6 @@ def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
         parameters = node.parameters.parameters
         names += [parameters[key].field_value.string_value for key in sorted(parameters)]
         parameters[CODE_DIGEST].field_value.string_value = digest(names)
+    # TFX packs them in the order of Python's hashes; this way the same input gives the same bytes.
+    ir.deployment_config.value = deployment.SerializeToString(deterministic=True)
     return ir
-
-
-def span_parameter(span: int) -> dict[str, str]:
-    """The runtime parameter that makes a run ingest `span`.
-
-    The text is part of the cache key, so there is one way to write it.
-    """
-    value = f'{{"static_range": {{"start_span_number": "{span}", "end_span_number": "{span}"}}}}'
-    return {SPAN_PARAMETER: value}

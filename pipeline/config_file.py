@@ -16,6 +16,7 @@ from pipeline.config import PROJECT, PipelineConfig
 from pipeline.errors import UserError
 
 DEFAULT = PROJECT / "configs" / "flights.toml"
+EXTENDS = "extends"
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -36,7 +37,10 @@ def load(file: Path = DEFAULT, overrides: Iterable[str] = ()) -> PipelineConfig:
       UserError: the file cannot be read, or it or an override is not a valid configuration; the
         message names each key, what is wrong with it and what would be right.
     """
-    settings = _read(file)
+    layers = _layers(file)
+    settings: dict[str, Any] = {}
+    for _, layer in reversed(layers):
+        settings = _merged(settings, layer)
     overridden = [_override(settings, text) for text in overrides]
     try:
         # JSON, because strict validation takes lists and strings for tuples and enums only there.
@@ -46,14 +50,60 @@ def load(file: Path = DEFAULT, overrides: Iterable[str] = ()) -> PipelineConfig:
         for details in error.errors():
             key, sentence = _explain(details)
             from_set = any(_within(key, set_key) for set_key in overridden)
-            source = "--set" if from_set else _shown(file)
+            source = "--set" if from_set else _shown(_source(layers, key))
             lines.append(f"{source}: {key}: {sentence}" if key else f"{source}: {sentence}")
         raise UserError("\n".join(lines)) from None
 
 
 def json_schema() -> str:
     """The JSON schema of a configuration file, for editors that complete and check TOML."""
-    return json.dumps(PipelineConfig.model_json_schema(), indent=2) + "\n"
+    schema = PipelineConfig.model_json_schema()
+    schema["properties"][EXTENDS] = {
+        "type": "string",
+        "description": "Another configuration file, beside this one: what it sets holds where this "
+        "one says nothing.",
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _layers(file: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The settings of `file`, then those of the file that it extends, and so on."""
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    below: Path | None = file
+    while below is not None:
+        if any(below.resolve() == seen.resolve() for seen, _ in layers):
+            raise UserError(f"{_shown(layers[-1][0])}: {EXTENDS}: the files extend one another")
+        settings = _read(below)
+        base = settings.pop(EXTENDS, None)
+        if base is not None and not isinstance(base, str):
+            raise UserError(f"{_shown(below)}: {EXTENDS}: expected the name of a file beside it")
+        layers.append((below, settings))
+        below = below.parent / base if base is not None else None
+    return layers
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, `above` where both say something; tables are merged key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        merged[key] = value
+    return merged
+
+
+def _source(layers: Sequence[tuple[Path, Mapping[str, Any]]], key: str) -> Path:
+    """The file that says most about `key`."""
+
+    def depth(settings: Any) -> int:
+        for depth, part in enumerate(key.split(".")):
+            if not isinstance(settings, dict) or part not in settings:
+                return depth
+            settings = settings[part]
+        return len(key)
+
+    return max(layers, key=lambda layer: depth(layer[1]))[0]
 
 
 def _shown(file: Path) -> str:

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
-from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline import connect
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -35,21 +35,7 @@ def open(config: PipelineConfig) -> Store:
     Raises:
       UserError: there is none, or the file is something else.
     """
-    file = config.store_file
-    if not file.is_file():
-        how = "run the pipeline first (python local_runner.py, with the same --config and --set)"
-        raise UserError(f"{file}: there is no metadata store yet; {how}")
-    connection = pb.ConnectionConfig(
-        sqlite=pb.SqliteMetadataSourceConfig(
-            filename_uri=str(file),
-            connection_mode=pb.SqliteMetadataSourceConfig.READONLY,
-        )
-    )
-    try:
-        return Store(MetadataStore(connection))
-    except (errors.StatusError, RuntimeError) as error:
-        reason = str(error).removeprefix("Error when executing query: ").partition(" query:")[0]
-        raise UserError(f"{file}: this is no metadata store that can be read: {reason}") from None
+    return Store(connect.existing(config))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

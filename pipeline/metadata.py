@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import event_lib
 
+from pipeline import connect
 from pipeline.config import PipelineConfig
 
 # A resolver's execution is internal: it passes artifacts on that others made.
@@ -20,10 +21,13 @@ _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTE
 
 
 def connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """How to reach the store: an sqlite file in the pipeline's root, whose folder is made."""
-    # ML Metadata makes the file, but not the folder around it.
-    config.store_file.parent.mkdir(parents=True, exist_ok=True)
-    return metadata.sqlite_metadata_connection_config(str(config.store_file))
+    """How to reach the store; the folder of an sqlite file is made."""
+    connect.share_password_file(config)
+    connection_config = connect.connection_to(config.store_url)
+    if connection_config.HasField("sqlite"):
+        # ML Metadata makes the file, but not the folder around it.
+        Path(connection_config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+    return connection_config
 
 
 def handle(connection_config: metadata_store_pb2.ConnectionConfig) -> metadata.Metadata:

@@ -1,6 +1,7 @@
 """Runs one node of a compiled pipeline against the metadata store: what every runner calls.
 
-In a process of its own: `python -m pipeline.node --ir FILE --node-id ID --run-id RUN`.
+In a process of its own, such as a container's:
+`python -m pipeline.node --ir-gzip TEXT --node-id ID --run-id RUN --store URL --span N`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import threads
+from pipeline import provenance
 from pipeline.errors import UserError
 from pipeline.lazy import imports
+from pipeline.parameters import span_parameter
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import metadata_store
@@ -81,7 +84,7 @@ def run_node(
     from tfx.orchestration.local import runner_utils
     from tfx.orchestration.portable import launcher, partial_run_utils
 
-    from pipeline import metadata
+    from pipeline import metadata, operators
 
     start, started, cpu_before = time.monotonic(), time.time(), _cpu_seconds()
     node = find(ir, node_id)
@@ -98,6 +101,7 @@ def run_node(
             pipeline_runtime_spec=ir.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+            custom_executor_operators=operators.of(ir),
         ).launch()
         with metadata.handle(connection) as store:
             (execution,) = store.store.get_executions_by_id([info.execution_id])
@@ -192,6 +196,15 @@ def bind(
     return bound
 
 
+def without_cache(ir: pipeline_pb2.Pipeline) -> pipeline_pb2.Pipeline:
+    """A copy of `ir` of which no node is taken from the cache."""
+    forced = type(ir)()
+    forced.CopyFrom(ir)
+    for entry in forced.nodes:
+        entry.pipeline_node.execution_options.ClearField("caching_options")
+    return forced
+
+
 def _executions(
     store: metadata_store.MetadataStore, node: pipeline_pb2.PipelineNode
 ) -> list[metadata_store_pb2.Execution]:
@@ -261,30 +274,66 @@ def _record_error(
             store.store.put_executions(executions[-1:])
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every task that works on a compiled pipeline: which, in which run, where."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ir", type=Path, metavar="FILE", help="compiled pipeline (binary proto)")
+    source.add_argument("--ir-gzip", metavar="TEXT", help="compiled pipeline, as packed.pack does")
+    parser.add_argument("--run-id", required=True, help="run that the task belongs to")
+    parser.add_argument("--store", required=True, metavar="URL", help="the metadata store")
+    parser.add_argument("--span", type=int, metavar="N", help="span that the run ingests")
+    parser.add_argument("--note", default="", metavar="TEXT", help="words to keep with the run")
+    parser.add_argument(
+        "--force", type=_truth, default=False, metavar="BOOL", help="true: take nothing from cache"
+    )
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def given_pipeline(arguments: argparse.Namespace) -> pipeline_pb2.Pipeline:
+    """The compiled pipeline that the arguments name; its runtime parameters are not bound.
+
+    Raises:
+      UserError: there is none.
+    """
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from pipeline import packed
+
+    if arguments.ir_gzip is not None:
+        ir = packed.unpack(arguments.ir_gzip)
+    else:
+        try:
+            ir = pipeline_pb2.Pipeline.FromString(arguments.ir.read_bytes())
+        except OSError as error:
+            raise UserError(f"{arguments.ir}: cannot be read: {error.strerror}") from None
+    return without_cache(ir) if arguments.force else ir
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the node that the command line names; 0 if it is complete or cached, else 1."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.node", description=__doc__)
-    parser.add_argument("--ir", type=Path, required=True, help="compiled pipeline (binary proto)")
     parser.add_argument("--node-id", required=True, help="node to run")
-    parser.add_argument("--run-id", required=True, help="run that the node belongs to")
-    parser.add_argument("--store", type=Path, required=True, help="sqlite file of the store")
-    parser.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="runtime parameter"
-    )
+    add_arguments(parser)
     arguments = parser.parse_args(argv)
+    sys.argv = sys.argv[:1]  # TFX hands the rest to Abseil's flags.
     threads.yielding()
     with imports():
         warm_up()
-    from tfx.orchestration import metadata
-    from tfx.proto.orchestration import pipeline_pb2
+    from pipeline import connect
 
-    parameters = dict(p.split("=", 1) for p in arguments.parameter)
+    provenance.share(note=arguments.note)
     try:
-        ir = pipeline_pb2.Pipeline.FromString(arguments.ir.read_bytes())
+        ir = given_pipeline(arguments)
+        parameters = {} if arguments.span is None else span_parameter(arguments.span)
         result = run_node(
             bind(ir, arguments.run_id, parameters),
             arguments.node_id,
-            connection=metadata.sqlite_metadata_connection_config(str(arguments.store)),
+            connection=connect.connection_to(arguments.store),
         )
     except UserError as error:
         print(f"pipeline.node: {error}", file=sys.stderr)

@@ -29,14 +29,12 @@ from custom_components.statistics_gen import StatisticsGen
 from custom_components.trainer import Trainer
 from custom_components.transform import Transform
 from custom_components.tuner.component import Tuner
+from pipeline import parameters
 from pipeline.config import PipelineConfig, absolute
 from pipeline.train_config import Framework
 
 PUSHER = "Pusher"
 """The id of the node that makes a model live."""
-
-SPAN_PARAMETER = "span"
-"""The runtime parameter that says which span to ingest; `pipeline.compiler` writes its value."""
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
@@ -50,7 +48,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         config.data.pattern,
         settings=IngestSettings.of(config.data),
         table=load_table(config.data.schema_file, config.features),
-        range_config=RuntimeParameter(name=SPAN_PARAMETER, ptype=str),
+        range_config=RuntimeParameter(name=parameters.SPAN, ptype=str),
     ).with_id("ExampleGen")
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
     statistics = statistics_gen.outputs["statistics"]

@@ -44,12 +44,18 @@ def _listing(folder: Path) -> bytes:
     return "".join(f"{file}\0{s.st_size}\0{s.st_mtime_ns}\0" for file, s in stats).encode()
 
 
+def _store_is_there(config: PipelineConfig) -> bool:
+    """A server is taken to be: a run that found it made the folder that is compared."""
+    scheme, _, file = config.store_url.partition("://")
+    return scheme != "sqlite" or Path(file).is_file()
+
+
 def repeated(config: PipelineConfig) -> runs.Run | None:
     """The newest run, if it came to its end and one more would find everything as it left it."""
     newest = next(iter(runs.newest_first(Path(config.pipeline_root))), None)
     if newest is None or not newest.finished:
         return None
-    if not (config.run.cache and config.store_file.is_file()):
+    if not (config.run.cache and _store_is_there(config)):
         return None
     facts = json.loads((newest.folder / "run.json").read_text())
     before = facts.get("inputs"), facts.get("outcome")

@@ -25,7 +25,7 @@ from custom_components.example_gen.split import SPLITS, in_train
 from custom_components.example_gen.values import Typing
 from custom_components.example_gen.write import open_splits, write_bad_rows
 from pipeline import progress
-from pipeline.config import OnBadRow
+from pipeline.data_config import OnBadRow
 from pipeline.errors import UserError
 
 SETTINGS_KEY = "settings"

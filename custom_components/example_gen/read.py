@@ -9,7 +9,7 @@ from custom_components.example_gen.read_csv import read_csv
 from custom_components.example_gen.read_parquet import read_parquet
 from custom_components.example_gen.rows import Block
 from custom_components.example_gen.settings import IngestSettings
-from pipeline.config import FileFormat
+from pipeline.data_config import FileFormat
 from pipeline.errors import UserError
 
 _FORMATS = {

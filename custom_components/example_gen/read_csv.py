@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 
 from custom_components.example_gen.files import check_columns, damage_in_words, open_binary
 from custom_components.example_gen.rows import UNDECODABLE, BadRow, Block
-from pipeline.config import CsvOptions
+from pipeline.data_config import CsvOptions
 from pipeline.errors import UserError
 
 BLOCK_BYTES = 1 << 21

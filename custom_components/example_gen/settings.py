@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from pipeline.config import CsvOptions, DataConfig, FileFormat, OnBadRow
+from pipeline.data_config import CsvOptions, DataConfig, FileFormat, OnBadRow
 from pipeline.sections import Section
 
 

@@ -154,7 +154,7 @@ def _model(metadata: MetadataStore, config: PipelineConfig, version: Version) ->
     found = metadata.get_artifacts_by_id([int(number)]) if number.isdecimal() else []
     if not found or found[0].uri != uri:
         raise UserError(
-            f"{version} does not come from the metadata store {config.store_file}: give the "
+            f"{version} does not come from the metadata store {config.store_url}: give the "
             "configuration (--config, --set root=…) of the pipeline that made it"
         )
     return found[0]

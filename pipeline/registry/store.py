@@ -13,8 +13,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from custom_components.registrar.record import Push
 from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
 from custom_components.serving_folder import newest_version, publish
+from pipeline import connect
 from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
 
 PUSHER = "Pusher"
 """The node whose PushedModel artifacts say what is live."""
@@ -28,14 +28,7 @@ def open(config: PipelineConfig) -> MetadataStore:
     Raises:
         UserError: If there is none.
     """
-    if not config.store_file.is_file():
-        raise UserError(
-            f"{config.store_file}: no metadata store yet; run the pipeline first (make run)"
-        )
-    connection = pb.ConnectionConfig()
-    connection.sqlite.filename_uri = str(config.store_file)
-    connection.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
-    return MetadataStore(connection)
+    return connect.existing(config, mode=connect.READ_WRITE)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tfx.utils import proto_utils
 
 from custom_components.example_gen import ColumnType, IngestSettings, Table
 from custom_components.example_gen.executor import Executor
-from pipeline.config import DataConfig
+from pipeline.data_config import DataConfig
 
 INT, FLOAT, STRING = ColumnType.INT, ColumnType.FLOAT, ColumnType.STRING
 TABLE = Table(columns={"day": STRING, "temp": FLOAT, "hour": INT, "late": INT}, label="late")

@@ -156,7 +156,13 @@ def test_a_node_runs_in_a_process_of_its_own_by_the_command_line(
 
     def run(node_id: str) -> subprocess.CompletedProcess[str]:
         store = tmp_path / "metadata.sqlite"
-        command = [sys.executable, "-m", "pipeline.node", f"--ir={ir_file}", f"--store={store}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.node",
+            f"--ir={ir_file}",
+            f"--store=sqlite://{store}",
+        ]
         command += [f"--node-id={node_id}", "--run-id=one"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 

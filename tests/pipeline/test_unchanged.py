@@ -30,7 +30,7 @@ def configured(folder: Path, **settings: object) -> PipelineConfig:
 @pytest.fixture
 def finished(config: PipelineConfig) -> runs.Run:
     run = runs.new(Path(config.pipeline_root))
-    config.store_file.touch()
+    Path(config.store_url.removeprefix("sqlite://")).touch()
     run.write(finished=True, inputs=unchanged.inputs(config), outcome=unchanged.outcome(config))
     return run
 
@@ -89,7 +89,7 @@ def test_a_run_of_some_nodes_is_never_repeated(config: PipelineConfig):
     runs.new(Path(config.pipeline_root)).write(
         finished=True, inputs=None, outcome=unchanged.outcome(config)
     )
-    config.store_file.touch()
+    Path(config.store_url.removeprefix("sqlite://")).touch()
     assert unchanged.repeated(config) is None
 
 
