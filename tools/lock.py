@@ -10,7 +10,7 @@ from tools.steps import SetupError, Steps, only_one
 
 HEADER = "# Made by `make lock` from {}: do not edit.\n"
 PYPROJECT = str(ROOT / "pyproject.toml")
-DOCKER = ROOT / "deploy" / "docker"
+DOCKER = ROOT / "deploy" / "docker" / "trainer"
 # The images of trainers: what all share, first, and what each adds to that.
 TRAINERS = ["base", "keras", "pytorch", "sklearn", "xgboost"]
 
