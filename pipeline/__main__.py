@@ -22,6 +22,15 @@ def _predict(arguments: argparse.Namespace) -> None:
         predict_file(config, arguments.file, output=arguments.output, version=arguments.version)
 
 
+def _serve(arguments: argparse.Namespace) -> None:
+    from pipeline.config_file import DEFAULT, load
+    from pipeline.serve import serve
+
+    config = load(arguments.config or DEFAULT, arguments.set)
+    location = arguments.directory or config.serving_directory
+    serve(location, config.name, host=arguments.host, port=arguments.port)
+
+
 def _lineage(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
@@ -80,6 +89,19 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", help="a version in the serving folder (default: the newest)")
     command.set_defaults(run=_predict)
+
+    command = commands.add_parser(
+        "serve",
+        parents=[configured],
+        help="answer over HTTP with the live model",
+        description="Answer over HTTP with the live model, and with the next one once it is there.",
+    )
+    command.add_argument(
+        "--directory", metavar="DIR", help="serving folder (default: the pipeline's)"
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    command.add_argument("--port", type=int, default=8080, help="port (default: %(default)s)")
+    command.set_defaults(run=_serve)
 
     command = commands.add_parser(
         "lineage",
