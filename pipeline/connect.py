@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from google.protobuf.message import Message
 from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline import database, packed
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -21,49 +25,60 @@ PASSWORD_FILE_VARIABLE = "PIPELINE_STORE_PASSWORD_FILE"
 READ_ONLY = pb.SqliteMetadataSourceConfig.READONLY
 READ_WRITE = pb.SqliteMetadataSourceConfig.READWRITE
 _CREATE = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+PAUSES = (1.0, 3.0)
+"""Seconds between the tries to reach a server."""
+_BACKSLASH = "\uf05c"
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
 def connection_to(url: str, *, mode: int = _CREATE) -> pb.ConnectionConfig:
     """The connection to the store at `url`; a server's password comes from the environment.
 
-    A server's URL may go on with its TLS options: `?sslmode=verify-full&sslrootcert=FILE` for
-    PostgreSQL, `?ca=FILE&verify_server_cert=true` for MySQL and MariaDB.
+    The URL of a MySQL or MariaDB server may go on with its TLS options, as in `?ca=FILE`: then the
+    connection is encrypted; that the server is the right one ML Metadata does not check. With
+    PostgreSQL it speaks no TLS: there a proxy beside it has to do that.
 
     Args:
       url: sqlite:///FILE, or postgresql:// or mysql:// with USER@HOST:PORT/DATABASE.
       mode: how an sqlite file is opened; nothing to a server.
 
     Raises:
-      UserError: the password's file cannot be read, or an option is unknown.
+      UserError: the password's file cannot be read, or an option is unknown or of no use.
     """
     connection = pb.ConnectionConfig()
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":
-        connection.sqlite.filename_uri = rest
+        connection.sqlite.filename_uri = f"/{rest.lstrip('/')}"
         connection.sqlite.connection_mode = mode
         return connection
     parts = urlsplit(url)
-    user, database = unquote(parts.username or ""), parts.path.strip("/")
+    user, name = unquote(parts.username or ""), parts.path.strip("/")
     host, port = parts.hostname or "", parts.port or _PORTS[scheme]
     password = _password()
     if scheme == "postgresql":
         postgresql = connection.postgresql
-        postgresql.host, postgresql.port, postgresql.dbname = host, str(port), database
-        postgresql.user, postgresql.password = user, password
+        postgresql.host, postgresql.port = host, str(port)
+        postgresql.dbname, postgresql.user = database.quoted(name), database.quoted(user)
+        postgresql.password = database.quoted(password)
         postgresql.skip_db_creation = True
-        options = postgresql.ssloption
-    else:
-        mysql = connection.mysql
-        mysql.host, mysql.port, mysql.database = host, port, database
-        mysql.user, mysql.password = user, password
-        mysql.skip_db_creation = True
-        options = mysql.ssl_options
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in options.DESCRIPTOR.fields_by_name:
-            known = ", ".join(options.DESCRIPTOR.fields_by_name)
-            raise UserError(f"store.url: unknown option {name}; there are: {known}")
-        setattr(options, name, value if name != "verify_server_cert" else value == "true")
+        if parts.query:
+            raise UserError(
+                "store.url: ML Metadata's client speaks no TLS with PostgreSQL, and there are no "
+                "other options; let a proxy beside it do that, or use mysql://"
+            )
+        # libpq reads it from here alone; it would wait for minutes.
+        os.environ.setdefault("PGCONNECT_TIMEOUT", f"{database.SECONDS:.0f}")
+        return connection
+    mysql = connection.mysql
+    mysql.host, mysql.port, mysql.database = host, port, name
+    mysql.user, mysql.password = user, password
+    mysql.skip_db_creation = True
+    known = mysql.ssl_options.DESCRIPTOR.fields_by_name
+    for option, value in parse_qsl(parts.query, keep_blank_values=True):
+        if option not in known:
+            raise UserError(f"store.url: unknown option {option}; there are: {', '.join(known)}")
+        is_truth = option == "verify_server_cert"
+        setattr(mysql.ssl_options, option, value == "true" if is_truth else value)
     return connection
 
 
@@ -93,24 +108,92 @@ def existing(config: PipelineConfig, *, mode: int = READ_ONLY) -> MetadataStore:
       UserError: there is none, it cannot be reached, or it is something else.
     """
     share_password_file(config)
-    url = config.store_url
-    connection = connection_to(url, mode=mode)
-    file = Path(connection.sqlite.filename_uri)
-    if connection.HasField("sqlite") and not file.is_file():
+    connection = connection_to(config.store_url, mode=mode)
+    if not exists(connection):
         how = "run the pipeline first (python local_runner.py, with the same --config and --set)"
-        raise UserError(f"{file}: there is no metadata store yet; {how}")
-    try:
-        return MetadataStore(connection)
-    except (errors.StatusError, RuntimeError) as error:
-        raise UserError(f"{shown(url)}: {reason(error)}") from None
+        raise UserError(f"{database.place(connection)}: there is no metadata store yet; {how}")
+    return opened(connection)
 
 
-def shown(url: str) -> str:
-    """The store as a person knows it: an sqlite file by its path."""
-    return url.removeprefix("sqlite://")
+def exists(connection: pb.ConnectionConfig) -> bool:
+    """Whether there is a store, or at least a file: ML Metadata makes one where it finds none.
+
+    Raises:
+      UserError: the server cannot be asked.
+    """
+    if connection.HasField("sqlite"):
+        return Path(connection.sqlite.filename_uri).is_file()
+    return database.has_tables(connection)
 
 
-def reason(error: Exception) -> str:
+def opened(connection: pb.ConnectionConfig) -> MetadataStore:
+    """The store; makes its tables where there are none.
+
+    Raises:
+      UserError: it cannot be reached, in a few tries, or it is something else.
+    """
+    tries = iter(() if connection.HasField("sqlite") else PAUSES)
+    while True:
+        try:
+            if connection.HasField("mysql"):
+                database.greet(connection)
+            kind = _PostgresqlStore if connection.HasField("postgresql") else _OrderedStore
+            return kind(connection)
+        except (errors.StatusError, RuntimeError, OSError) as error:
+            pause = next(tries, None)
+            if pause is None:
+                raise UserError(
+                    f"{database.place(connection)}: {_why(connection, error)}"
+                ) from None
+            time.sleep(pause)
+
+
+class _OrderedStore(MetadataStore):
+    """A store that gives what it was asked for by number in that order, and the rest by number.
+
+    So does an sqlite store, and TFX's cache counts on it: it takes the first artifact for the first
+    output. A server gives them as they lie in the table.
+    """
+
+    def _pywrap_cc_call(self, method: Any, request: Message, response: Message) -> None:
+        super()._pywrap_cc_call(method, request, response)
+        fields = response.DESCRIPTOR.fields_by_name
+        if "options" in request.DESCRIPTOR.fields_by_name and request.HasField("options"):
+            return  # They may ask for another order.
+        for one in ("artifact", "execution", "context"):
+            if f"{one}s" in fields:
+                asked = {n: i for i, n in enumerate(getattr(request, f"{one}_ids", ()))}
+                getattr(response, f"{one}s").sort(key=lambda found: asked.get(found.id, found.id))
+
+
+class _PostgresqlStore(_OrderedStore):
+    r"""A store whose texts may hold a backslash.
+
+    ML Metadata 1.21 quotes a text for PostgreSQL as if it had none: \\ makes the statement invalid.
+    So it is kept as another character, the one that Cygwin uses in its place.
+    """
+
+    def _pywrap_cc_call(self, method: Any, request: Message, response: Message) -> None:
+        if b"\\" in request.SerializeToString():
+            given, request = request, type(request)()
+            request.CopyFrom(given)
+            packed.replace(request, "\\", _BACKSLASH)
+        super()._pywrap_cc_call(method, request, response)
+        if _BACKSLASH.encode() in response.SerializeToString():
+            packed.replace(response, _BACKSLASH, "\\")
+
+
+def _why(connection: pb.ConnectionConfig, error: Exception) -> str:
     """Why a store cannot be opened, without the query that found out."""
+    if not connection.HasField("sqlite") and (why := database.reason(connection)):
+        return why
     text = str(error).removeprefix("Error when executing query: ").partition(" query:")[0]
+    text = text.removeprefix("PostgreSQL metadata source error: ERROR:  ").partition("\n")[0]
+    if "denied" in text:
+        return f"{text}: an administrator grants the user all on the database"
+    if text.startswith("mysql_real_connect failed"):
+        return (
+            "ML Metadata's client cannot sign in, though others can: its user has to be identified "
+            "by mysql_native_password, or by TLS that it speaks"
+        )
     return f"this is no metadata store that can be read: {text}"

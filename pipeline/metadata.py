@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import ml_metadata
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
-from tfx.orchestration.portable.mlmd import event_lib
+from tfx.orchestration.portable.mlmd import context_lib, event_lib
+from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline import connect
+from pipeline import connect, database
 from pipeline.config import PipelineConfig
+from pipeline.tasks import record
 
+_CONTEXTS = (context_lib.CONTEXT_TYPE_EXECUTION_CACHE, record.RUN, record.STORE, record.ROOT)
 # A resolver's execution is internal: it passes artifacts on that others made.
 _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTERNAL_OUTPUT)
 
@@ -34,20 +36,55 @@ def handle(connection_config: metadata_store_pb2.ConnectionConfig) -> metadata.M
     """The store as TFX's orchestration takes it: a context manager, entered for each access."""
     if connection_config.HasField("sqlite"):
         return _SqliteMetadata(connection_config)
-    return metadata.Metadata(connection_config)
+    return _Metadata(connection_config)
 
 
 def create_tables(connection_config: metadata_store_pb2.ConnectionConfig) -> None:
-    """Makes the store's tables; before any node starts, since nodes that do it at once collide."""
-    with handle(connection_config):
-        pass
+    """Makes the store's tables; before any node starts, since nodes that do it at once collide.
+
+    Raises:
+      UserError: the store cannot be reached, or it is something else.
+    """
+    if connection_config.HasField("sqlite"):
+        with handle(connection_config):
+            return
+    with database.locked(connection_config):
+        connect.opened(connection_config)
+        database.allow_long_texts(connection_config)
+
+
+def register_types(
+    connection_config: metadata_store_pb2.ConnectionConfig, ir: pipeline_pb2.Pipeline
+) -> None:
+    """Registers the types that the nodes of `ir` will use.
+
+    PostgreSQL keeps a type twice if two nodes register it at once, and then finds but one's things.
+    """
+    if connection_config.HasField("sqlite"):
+        return
+    contexts = {name: metadata_store_pb2.ContextType(name=name) for name in _CONTEXTS}
+    executions, artifacts = {}, {}
+    for node in (entry.pipeline_node for entry in ir.nodes):
+        contexts |= {context.type.name: context.type for context in node.contexts.contexts}
+        executions[node.node_info.type.name] = node.node_info.type
+        for output in node.outputs.outputs.values():
+            artifacts[output.artifact_spec.type.name] = output.artifact_spec.type
+    with database.locked(connection_config):
+        store = connect.opened(connection_config)
+        for put, types in (
+            (store.put_context_type, contexts),
+            (store.put_execution_type, executions),
+            (store.put_artifact_type, artifacts),
+        ):
+            for kind in types.values():
+                put(kind, can_add_fields=True, can_omit_fields=True)
 
 
 def run_outputs(
     connection_config: metadata_store_pb2.ConnectionConfig, run_id: str
 ) -> dict[str, dict[str, list[metadata_store_pb2.Artifact]]]:
     """What the nodes of a run put out, cached or not: artifacts by node id and output key."""
-    store = ml_metadata.MetadataStore(connection_config)
+    store = connect.opened(connection_config)
     run = store.get_context_by_type_and_name("pipeline_run", run_id)
     found: dict[str, dict[str, list[metadata_store_pb2.Artifact]]] = {}
     for execution in store.get_executions_by_context(run.id) if run else []:
@@ -64,7 +101,16 @@ def run_outputs(
     return found
 
 
-class _SqliteMetadata(metadata.Metadata):
+class _Metadata(metadata.Metadata):
+    """A store that is opened as everywhere here, with an error that a person can mend."""
+
+    def __enter__(self) -> metadata.Metadata:
+        self._store = connect.opened(self._connection_config)
+        self._users += 1
+        return self
+
+
+class _SqliteMetadata(_Metadata):
     """An sqlite store that the processes of a machine access one after the other.
 
     Where two write at once, sqlite refuses one, and ML Metadata's client tries again only after

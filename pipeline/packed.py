@@ -7,7 +7,6 @@ such as a container, the project's folder is replaced by a mark, and there by wh
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -72,8 +71,9 @@ def unpack_text(text: str) -> bytes:
       UserError: the text is something else.
     """
     try:
-        return gzip.decompress(base64.b64decode(text, validate=True))
-    except (binascii.Error, OSError, EOFError, zlib.error):
+        content = base64.b64decode(text, validate=True)
+        return gzip.decompress(content or b"nothing")
+    except (ValueError, OSError, EOFError, zlib.error):
         raise UserError("the packed pipeline is damaged: compile it anew") from None
 
 
@@ -81,11 +81,12 @@ def _relocated(ir: pipeline_pb2.Pipeline, old: str, new: str) -> pipeline_pb2.Pi
     """A copy of `ir` with `old` replaced by `new` in every text."""
     copy = type(ir)()
     copy.CopyFrom(ir)
-    _replace(copy, old, new)
+    replace(copy, old, new)
     return copy
 
 
-def _replace(message: Message, old: str, new: str) -> None:
+def replace(message: Message, old: str, new: str) -> None:
+    """Replaces `old` by `new` in every text of `message`, except the keys of maps."""
     for field, value in message.ListFields():
         if field.message_type and field.message_type.GetOptions().map_entry:
             _replace_in_map(value, field.message_type.fields_by_name["value"], old, new)
@@ -96,12 +97,12 @@ def _replace(message: Message, old: str, new: str) -> None:
                 setattr(message, field.name, value.replace(old, new))
         elif field.type == field.TYPE_MESSAGE:
             for below in value if field.is_repeated else [value]:
-                _replace(below, old, new)
+                replace(below, old, new)
 
 
 def _replace_in_map(values: Any, value_field: FieldDescriptor, old: str, new: str) -> None:
     for key in values:
         if value_field.type == value_field.TYPE_MESSAGE:
-            _replace(values[key], old, new)
+            replace(values[key], old, new)
         elif value_field.type == value_field.TYPE_STRING:
             values[key] = values[key].replace(old, new)

@@ -1,6 +1,29 @@
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+
+from tests import services
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[services.Server]:
+    with services.postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[services.Server]:
+    with services.mariadb() as server:
+        yield server
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> services.Server:
+    """Either server, whose role's password is in the environment."""
+    monkeypatch.setenv("PIPELINE_STORE_PASSWORD", services.PASSWORD)
+    server: services.Server = request.getfixturevalue(f"{request.param}_server")
+    return server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
