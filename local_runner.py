@@ -97,12 +97,13 @@ def run(arguments: argparse.Namespace) -> int:
     from pipeline.frameworks import installed
     from pipeline.lazy import imports
     from pipeline.quiet import errors_to
+    from pipeline.storage import is_remote
 
     console = Console(highlight=False)
     config, left_out = installed(configured)
     if left_out:
         console.print(left_out, soft_wrap=True, markup=False)
-    root = Path(config.pipeline_root)
+    root = config.local_root
     whole = not (arguments.only or arguments.from_node or arguments.to_node)
     with runs.only_one(root):
         if whole and not arguments.resume and (before := unchanged.repeated(config)):
@@ -139,7 +140,12 @@ def run(arguments: argparse.Namespace) -> int:
         live = console.is_terminal and not arguments.plain
         jobs = arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1)
         bars: list[timeline.Bar] = []
-        with LocalRunner(store=connection.SerializeToString(), jobs=jobs) as runner:
+        # Clients of object stores, which this process may have used by now, survive no fork.
+        locations = config.pipeline_root, config.data.path, config.data.schema_file or ""
+        remote = any(map(is_remote, locations))
+        with LocalRunner(
+            store=connection.SerializeToString(), jobs=jobs, fork=not remote
+        ) as runner:
             for part in launch.parts:
                 title = f"{config.name}, span {part.span}"
                 title += ": run" if part.run_id == this_run.id else ": backfill"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from google.protobuf import json_format
 from tfx.components.pusher import component as tfx_component
 from tfx.components.pusher import executor as tfx_executor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-from tfx.dsl.io import fileio
 from tfx.proto.pusher_pb2 import PushDestination
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
@@ -19,10 +17,7 @@ from tfx.types.channel import BaseChannel
 from tfx.utils import io_utils
 
 from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
-from custom_components.serving_folder import next_version, publish
-from models import manifest
-
-_SAVED_MODEL = "saved_model.pb"
+from custom_components.serving_folder import push
 
 
 class Executor(tfx_executor.Executor):
@@ -51,10 +46,7 @@ class Executor(tfx_executor.Executor):
         # served, and the next candidate still be compared with it. First, so that what is live is
         # always kept.
         io_utils.copy_dir(model_folder, pushed.uri)
-        if "://" in folder:
-            version_folder = _publish_remotely(model_folder, folder)
-        else:
-            version_folder = str(publish(Path(model_folder), Path(folder)))
+        version_folder = push(Path(model_folder), folder)
         self._MarkPushed(
             pushed,
             pushed_destination=version_folder,
@@ -66,23 +58,6 @@ class Executor(tfx_executor.Executor):
             if model.has_custom_property(name):
                 pushed.set_string_custom_property(name, model.get_string_custom_property(name))
         logging.getLogger(__name__).info("pushed to %s", version_folder)
-
-
-def _publish_remotely(model_folder: str, folder: str) -> str:
-    """Copies to a store that cannot rename a folder in one step.
-
-    There, the file without which readers take a folder for no version comes last: saved_model.pb,
-    which servers look for, or bundle.json.
-    """
-    existing = fileio.listdir(folder) if fileio.exists(folder) else []
-    version_folder = f"{folder.rstrip('/')}/{next_version(n.rstrip('/') for n in existing)}"
-    served = fileio.exists(f"{model_folder}/{_SAVED_MODEL}")
-    last = f"/{_SAVED_MODEL if served else manifest.FILE}"
-    io_utils.copy_dir(
-        model_folder, version_folder, deny_regex_patterns=[f"^{re.escape(model_folder + last)}$"]
-    )
-    io_utils.copy_file(model_folder + last, version_folder + last)
-    return version_folder
 
 
 class Pusher(tfx_component.Pusher):

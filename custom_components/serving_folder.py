@@ -1,6 +1,8 @@
 """The folder that a model server watches: one numbered folder per version, each whole or not there.
 
-Imports neither TFX nor TensorFlow.
+On an object store no folder gets its name in one step. There, a version is whole once its
+bundle.json is there, which comes last; before it comes saved_model.pb, without which TensorFlow's
+servers take a folder for no version. Imports neither TFX nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline import storage
+
 _UNFINISHED = ".pushing-"
+BUNDLE = "bundle.json"
+"""`models.manifest.FILE`, without what that module imports."""
+_LAST = ("saved_model.pb", BUNDLE)
 
 
 def newest_version(folder: Path) -> Path | None:
@@ -52,6 +59,43 @@ def publish(model: Path, folder: Path) -> Path:
         unfinished.rename(folder / version)
         _write_through(folder)
         return folder / version
+
+
+def newest(folder: str) -> str | None:
+    """As `newest_version`, of a serving folder that may be a URL."""
+    if not storage.is_remote(folder):
+        version = newest_version(Path(folder))
+        return str(version) if version else None
+    files = [entry.name.split("/") for entry in storage.entries(folder)]
+    whole = [int(file[0]) for file in files if file[1:] == [BUNDLE] and file[0].isdecimal()]
+    return f"{folder.rstrip('/')}/{max(whole)}" if whole else None
+
+
+def push(model: Path, folder: str) -> str:
+    """As `publish`, in a serving folder that may be a URL; there, for one push at a time."""
+    if not storage.is_remote(folder):
+        return str(publish(model, Path(folder)))
+    before = newest(folder)
+    bundle = (model / BUNDLE).read_bytes()
+    if before is not None and storage.read(f"{before}/{BUNDLE}") == bundle:
+        return before
+    existing = {entry.name.partition("/")[0] for entry in storage.entries(folder)}
+    version = f"{folder.rstrip('/')}/{next_version(existing)}"
+    storage.upload(model, version, last=_LAST)
+    return version
+
+
+def withdraw(version: str) -> None:
+    """Takes a version out of the serving folder in one step, and then its files away."""
+    if storage.is_remote(version):
+        for name in reversed(_LAST):
+            storage.remove(f"{version}/{name}")
+        storage.remove_tree(version)
+        return
+    folder = Path(version)
+    hidden = folder.with_name(f".{folder.name}")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 @contextlib.contextmanager

@@ -268,7 +268,9 @@ class PipelineConfig(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
     """Name in the store, in Kubeflow and in the serving folder: lower case, digits, dashes."""
     root: Location | None = None
-    """Folder of the store, the artifacts and the logs; by default output/NAME."""
+    """Folder of the store, the artifacts and the logs; by default output/NAME. With gs://… or
+    s3://… only the artifacts and the served models are there: a run of this machine keeps the rest
+    in output/NAME, and a cluster's needs a store of its own, store.url."""
     data: DataConfig
     features: FeaturesConfig
     gate: GateConfig = GateConfig()
@@ -289,13 +291,19 @@ class PipelineConfig(Section):
 
     @property
     def pipeline_root(self) -> str:
-        """Absolute location below which the artifacts, the store and the logs lie."""
+        """Absolute location below which the artifacts lie."""
         return absolute(self.root or f"output/{self.name}")
+
+    @property
+    def local_root(self) -> Path:
+        """Folder of this machine for the rest: the root, or output/NAME where that is a URL."""
+        root = self.pipeline_root
+        return Path(absolute(f"output/{self.name}") if "://" in root else root)
 
     @property
     def store_url(self) -> str:
         """Where the metadata store is; without its password."""
-        return self.store.url or f"sqlite:///{self.pipeline_root}/metadata.sqlite"
+        return self.store.url or f"sqlite:///{self.local_root}/metadata.sqlite"
 
     @property
     def serving_directory(self) -> str:
@@ -305,12 +313,23 @@ class PipelineConfig(Section):
     @property
     def tracking_uri(self) -> str:
         """MLflow's server, or the database of the project's own store."""
-        return self.registration.tracking_uri or f"sqlite:///{self.pipeline_root}/mlflow.db"
+        return self.registration.tracking_uri or f"sqlite:///{self.local_root}/mlflow.db"
 
     @property
     def model_name(self) -> str:
         """The registered model."""
         return self.registration.name or self.name
+
+    @model_validator(mode="after")
+    def _locations_can_be_reached(self) -> Self:
+        locations = {"root": self.root, "push.directory": self.push.directory}
+        for key, location in locations.items():
+            scheme, is_url, _ = (location or "").partition("://")
+            if is_url and scheme not in ("gs", "s3"):
+                raise ValueError(
+                    f"{key} begins with {scheme}://; expected a folder, gs://BUCKET/… or s3://…"
+                )
+        return self
 
     @model_validator(mode="after")
     def _can_be_approved(self) -> Self:

@@ -9,5 +9,19 @@ if TYPE_CHECKING:
 
 
 def of(ir: pipeline_pb2.Pipeline) -> dict[Any, Any] | None:
-    """Operator classes by the kind of executor that they run; TFX's own where nothing is said."""
-    return None
+    """Operator classes by the kind of executor that they run; TFX's own where nothing is said.
+
+    `ir` has its runtime parameters bound: with a root on an object store, executors run on copies.
+    """
+    from tfx.proto.orchestration.executable_spec_pb2 import ContainerExecutableSpec
+
+    from pipeline import filesystem, storage
+    from pipeline.containers import ContainerOperator
+
+    filesystem.register()
+    operators: dict[Any, Any] = {ContainerExecutableSpec: ContainerOperator}
+    if storage.is_remote(ir.runtime_spec.pipeline_root.field_value.string_value):
+        from pipeline.staging import OPERATORS
+
+        operators |= OPERATORS
+    return operators

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from custom_components.serving_folder import newest_version
+from custom_components.serving_folder import newest, newest_version
+from pipeline import storage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lazy import imports
@@ -20,6 +21,7 @@ from pipeline.quiet import errors_to
 
 PROBABILITY = "probability"
 _ROWS_AT_ONCE = 10_000
+_NONE_YET = "{serving}: no model has been pushed there yet; run the pipeline first (make run)"
 
 Row = Mapping[str, Any]
 
@@ -36,8 +38,8 @@ def predict_row(config: PipelineConfig, row: str, *, version: str | None = None)
         raise UserError(f"--row: not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise UserError('--row: expected one JSON object, as in {"carrier": "UA", "distance": 719}')
-    folder = _model(config, version)
-    probability = _load(folder).predict([values])[0]
+    with _model(config, version) as folder:
+        probability = _load(folder).predict([values])[0]
     print(f"{config.features.label}: {probability:.4f}  (model version {folder.name})")
 
 
@@ -55,14 +57,13 @@ def predict_file(
     Raises:
       UserError: no model has been pushed, or the rows cannot be read or are not what it takes.
     """
-    folder = _model(config, version)
     rows = _rows(file, config)
     first = next(rows, None)
     if first is None:
         raise UserError(f"{file}: holds no rows")
-    bundle = _load(folder)
     rows = itertools.chain([first], rows)
-    with _stream(output) as stream:
+    with _model(config, version) as folder, _stream(output) as stream:
+        bundle = _load(folder)
         writer = csv.writer(stream)
         writer.writerow([*first, PROBABILITY])
         while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
@@ -77,14 +78,24 @@ def _load(folder: Path) -> Any:
         return Bundle.load(folder)
 
 
-def _model(config: PipelineConfig, version: str | None) -> Path:
-    """The folder of a version in the serving folder."""
-    serving = Path(config.serving_directory)
+@contextlib.contextmanager
+def _model(config: PipelineConfig, version: str | None) -> Iterator[Path]:
+    """The folder of a version in the serving folder, or a copy of it."""
+    location = config.serving_directory
+    if not storage.is_remote(location):
+        yield _version(Path(location), version)
+        return
+    remote = newest(location) if version is None else f"{location}/{version}"
+    if remote is None:
+        raise UserError(_NONE_YET.format(serving=location))
+    with storage.Copies() as copies:
+        yield copies.of(remote)
+
+
+def _version(serving: Path, version: str | None) -> Path:
     folder = newest_version(serving) if version is None else serving / version
     if folder is None:
-        raise UserError(
-            f"{serving}: no model has been pushed there yet; run the pipeline first (make run)"
-        )
+        raise UserError(_NONE_YET.format(serving=serving))
     if not folder.is_dir():
         there = ", ".join(sorted(f.name for f in serving.glob("[0-9]*"))) or "none"
         raise UserError(f"{serving}: there is no version {version}; there is: {there}")

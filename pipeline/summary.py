@@ -25,6 +25,7 @@ from models.tuning import result
 from pipeline import metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
 from pipeline.node import NodeResult
+from pipeline.storage import Copies, exists, is_remote
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
@@ -71,27 +72,39 @@ def summary(
     console = Console(
         file=text, force_terminal=True, color_system="standard", width=width, highlight=False
     )
-    console.print()
-    if "DataGate" in outputs:
-        _print_gate(console, Path(outputs["DataGate"]["report"][0].uri))
-    _print_searches(console, outputs)
-    if "Evaluator" in outputs:
-        folder = Path(outputs["Evaluator"]["evaluation"][0].uri)
-        verdict = Verdict.model_validate_json((folder / verdicts.FILE).read_text())
-        _print_metrics(console, config, verdict)
-        selection = _selection(outputs)
-        _print_slices(console, verdict, selection)
-        _print_choice(console, selection)
-        _print_decision(console, selection, outputs)
-        _print_registration(console, outputs)
-        _print_how_to_ask(console, config, folder, predict)
+    with Copies() as copies:
+        _print_results(console, config, outputs, copies, predict=predict)
     cores = os.cpu_count() or 1
     share = timeline.busy(bars, cores)
     console.print(f"\n[bold]Time[/]  {seconds:.0f} s; {cores} cores busy to {share:.0%}")
     console.print(timeline.table(bars))
     console.print(f"[dim]As a picture: {run.timeline_file}[/]", soft_wrap=True)
-    console.print(f"[dim]Run {run.id}, in {config.pipeline_root}[/]", soft_wrap=True)
+    console.print(f"[dim]Run {run.id}, in {config.local_root}[/]", soft_wrap=True)
     return text.getvalue()
+
+
+def _print_results(
+    console: Console,
+    config: PipelineConfig,
+    outputs: Outputs,
+    copies: Copies,
+    *,
+    predict: Sequence[str],
+) -> None:
+    console.print()
+    if "DataGate" in outputs:
+        _print_gate(console, copies.of(outputs["DataGate"]["report"][0].uri))
+    _print_searches(console, outputs, copies)
+    if "Evaluator" in outputs:
+        folder = copies.of(outputs["Evaluator"]["evaluation"][0].uri)
+        verdict = Verdict.model_validate_json((folder / verdicts.FILE).read_text())
+        _print_metrics(console, config, verdict)
+        selection = _selection(outputs, copies)
+        _print_slices(console, verdict, selection)
+        _print_choice(console, selection)
+        _print_decision(console, selection, outputs, copies)
+        _print_registration(console, outputs)
+        _print_how_to_ask(console, config, folder, predict)
 
 
 def _print_gate(console: Console, folder: Path) -> None:
@@ -107,13 +120,12 @@ def _print_gate(console: Console, folder: Path) -> None:
         console.print(f"  [yellow]{escape(finding.message)}[/]", soft_wrap=True)
 
 
-def _print_searches(console: Console, outputs: Outputs) -> None:
+def _print_searches(console: Console, outputs: Outputs, copies: Copies) -> None:
     """What the tuners have found."""
-    folders = [
-        Path(made["tuner_results"][0].uri) for made in outputs.values() if "tuner_results" in made
-    ]
+    folders = [made["tuner_results"][0].uri for made in outputs.values() if "tuner_results" in made]
     for folder in sorted(folders):
-        console.print(f"[bold]Tuned[/]  {result.read(folder).sentence()}", soft_wrap=True)
+        found = result.read(copies.of(folder))
+        console.print(f"[bold]Tuned[/]  {found.sentence()}", soft_wrap=True)
         console.print(
             f"[dim]Its trials and what mattered, as pictures: {folder}[/]", soft_wrap=True
         )
@@ -155,10 +167,10 @@ def _bounds(checks: Sequence[Check]) -> str:
     return ", ".join({f"{words[check.rule]} {check.bound:g}": None for check in checks})
 
 
-def _selection(outputs: Outputs) -> Selection | None:
+def _selection(outputs: Outputs, copies: Copies) -> Selection | None:
     if "ModelSelector" not in outputs:
         return None
-    folder = Path(outputs["ModelSelector"]["selection"][0].uri)
+    folder = copies.of(outputs["ModelSelector"]["selection"][0].uri)
     return Selection.model_validate_json((folder / selections.FILE).read_text())
 
 
@@ -207,11 +219,13 @@ def _print_choice(console: Console, selection: Selection | None) -> None:
             console.print(f"  [dim]{candidate.name}: {escape(candidate.reason)}[/]", soft_wrap=True)
 
 
-def _print_decision(console: Console, selection: Selection | None, outputs: Outputs) -> None:
+def _print_decision(
+    console: Console, selection: Selection | None, outputs: Outputs, copies: Copies
+) -> None:
     if "Canary" not in outputs:
         console.print("[bold]Decision[/]  none: the nodes that push were not part of this run")
         return
-    folder = Path(outputs["Canary"]["blessing"][0].uri)
+    folder = copies.of(outputs["Canary"]["blessing"][0].uri)
     canary = canary_report.CanaryReport.model_validate_json(
         (folder / canary_report.FILE).read_text()
     )
@@ -258,7 +272,8 @@ def _print_how_to_ask(
     console: Console, config: PipelineConfig, evaluation: Path, predict: Sequence[str]
 ) -> None:
     """The command that asks the live model for a prediction, with a row of the eval split."""
-    if not Path(config.serving_directory).exists():
+    location = config.serving_directory
+    if not (exists(location) if is_remote(location) else Path(location).exists()):
         return
     row = _raw_row(evaluation / verdicts.CANARY_FILE, config.features.inputs)
     console.print("Ask it, for a row or for a CSV file of rows:")

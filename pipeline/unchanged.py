@@ -16,10 +16,11 @@ def inputs(config: PipelineConfig) -> str | None:
     """SHA-256 of all that a run of `config` depends on; to be taken before it begins.
 
     Code and settings count by their contents, the data by each file's name, size and time of
-    change. None where the data does not lie on this machine.
+    change. None where the data or the results do not lie on this machine.
     """
     data = absolute(config.data.path)
-    if "://" in data or "://" in config.pipeline_root:
+    locations = data, config.pipeline_root, config.serving_directory, config.data.schema_file or ""
+    if any("://" in location for location in locations):
         return None
     sha = hashlib.sha256()
     sha.update(config.model_dump_json().encode())
@@ -34,7 +35,12 @@ def inputs(config: PipelineConfig) -> str | None:
 
 
 def outcome(config: PipelineConfig) -> str:
-    """SHA-256 of what a run leaves in the serving folder, by name, size and time of change."""
+    """SHA-256 of what a run leaves in the serving folder, by name, size and time of change.
+
+    Nothing where that does not lie on this machine: there a run is never taken for a repetition.
+    """
+    if "://" in config.serving_directory:
+        return ""
     return hashlib.sha256(_listing(Path(config.serving_directory))).hexdigest()
 
 
@@ -52,7 +58,7 @@ def _store_is_there(config: PipelineConfig) -> bool:
 
 def repeated(config: PipelineConfig) -> runs.Run | None:
     """The newest run, if it came to its end and one more would find everything as it left it."""
-    newest = next(iter(runs.newest_first(Path(config.pipeline_root))), None)
+    newest = next(iter(runs.newest_first(config.local_root)), None)
     if newest is None or not newest.finished:
         return None
     if not (config.run.cache and _store_is_there(config)):

@@ -25,6 +25,7 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 
 from custom_components.evaluator.verdict import LIVE, Check, Rule, Slice, Value, Verdict
 from pipeline.config import EvaluateConfig, Metric
+from pipeline.storage import original
 
 ROWS = "example_count"
 """TFMA's name for a slice's rows."""
@@ -96,9 +97,9 @@ def write_config(
             ],
         ),
         version=version.VERSION,
-        data_location=data,
+        data_location=original(data),
         file_format="tfrecords",
-        model_locations=models,
+        model_locations={name: original(location) for name, location in models.items()},
     )
     with tf.io.gfile.GFile(f"{folder}/eval_config.json", "w") as file:
         file.write(json_format.MessageToJson(run))

@@ -11,6 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from custom_components.example_gen.settings import ColumnType, Table
+from pipeline import filesystem
 from pipeline.config import FeaturesConfig, absolute
 from pipeline.errors import UserError
 
@@ -30,6 +31,7 @@ def load_table(schema_file: str | None, features: FeaturesConfig) -> Table:
     if schema_file is None:
         return table_from_features(features)
     file = absolute(schema_file)
+    filesystem.register()
     try:
         schema = io_utils.parse_pbtxt_file(file, schema_pb2.Schema())
     except (OSError, fileio.NotFoundError):

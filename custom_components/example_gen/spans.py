@@ -7,6 +7,8 @@ import re
 from tfx.components.example_gen import utils
 from tfx.dsl.io import fileio
 
+from pipeline import filesystem
+
 
 def spans_there(folder: str, pattern: str) -> list[str]:
     """What stands in the span's place in the names of the files that are there, sorted.
@@ -15,6 +17,7 @@ def spans_there(folder: str, pattern: str) -> list[str]:
       folder: where to look, absolute or a URL.
       pattern: a glob below it, in which {SPAN} or {SPAN:WIDTH} stands for the span.
     """
+    filesystem.register()
     pattern = re.sub(utils.VERSION_FULL_REGEX, "*", pattern)
     before, after = re.split(utils.SPAN_FULL_REGEX, pattern, maxsplit=1)[::2]
     base = folder.rstrip("/") + "/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tfx.dsl.components.base.base_driver import BaseDriver as DefinitionDriver
 from tfx.orchestration import metadata
@@ -39,6 +38,5 @@ class Driver(DefinitionDriver, BaseDriver):
             reconcile(handle.store)
         root = execution_info.exec_properties["root"]
         output = driver_output_pb2.DriverOutput()
-        folders = json.dumps([str(folder) for folder in waiting(Path(root))])
-        output.exec_properties[WAITING].string_value = folders
+        output.exec_properties[WAITING].string_value = json.dumps(waiting(root))
         return output

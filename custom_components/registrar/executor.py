@@ -69,7 +69,7 @@ class Executor(BaseExecutor):
         registration.set_string_custom_property("tracking_uri", destination.tracking_uri)
         try:
             client = tracking.client(destination)
-            for earlier in map(Path, json.loads(exec_properties[WAITING])):
+            for earlier in json.loads(exec_properties[WAITING]):
                 _tell_earlier(earlier, client, destination)
             outcome = tell(told, client, destination)
         except Unreachable as reason:
@@ -87,7 +87,7 @@ def _import_mlflow() -> None:
     tracking.import_mlflow()
 
 
-def _tell_earlier(folder: Path, client: Any, destination: Destination) -> None:
+def _tell_earlier(folder: str, client: Any, destination: Destination) -> None:
     """Tells of an earlier run; where its record is damaged, that keeps nobody else waiting."""
     try:
         record.write(folder, tell(record.read(folder), client, destination))

@@ -6,7 +6,6 @@ Imports neither TFX nor MLflow.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
@@ -37,8 +36,8 @@ def reconcile(store: MetadataStore) -> None:
         artifact for artifact in store.get_artifacts_by_type(TYPE) if _was_told_since(artifact)
     ]
     for artifact in changed:
-        folder = Path(artifact.uri)
-        outcome, champion = record.read_outcome(folder), record.read(folder).champion
+        outcome = record.read_outcome(artifact.uri)
+        champion = record.read(artifact.uri).champion
         assert outcome is not None
         for key, value in properties(outcome, champion.name if champion else None).items():
             field = "int_value" if isinstance(value, int) else "string_value"
@@ -50,4 +49,4 @@ def reconcile(store: MetadataStore) -> None:
 def _was_told_since(artifact: metadata_store_pb2.Artifact) -> bool:
     properties = artifact.custom_properties
     untold = "registered" in properties and not properties["registered"].int_value
-    return untold and (Path(artifact.uri) / record.OUTCOME_FILE).is_file()
+    return untold and record.read_outcome(artifact.uri) is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline import storage
 from pipeline.errors import UserError
 from pipeline.provenance import Provenance
 
@@ -38,7 +39,7 @@ class Source(_Record):
     """An artifact of the metadata store."""
 
     id: int
-    """Its id."""
+    """Its id; 0 of a training that no store knows."""
     uri: str
     """Its folder."""
 
@@ -148,38 +149,57 @@ class Outcome(_Record):
     """The champion's version; None if there is no champion."""
 
 
-def write(folder: Path, content: Record | Outcome) -> None:
+def write(folder: str | Path, content: Record | Outcome) -> None:
     """Writes a record, or what came of it, whole or not at all."""
-    file = folder / (FILE if isinstance(content, Record) else OUTCOME_FILE)
+    name = FILE if isinstance(content, Record) else OUTCOME_FILE
+    # Later it is read where the copies of this node's inputs are gone.
+    text = storage.original(content.model_dump_json(indent=2) + "\n")
+    if storage.is_remote(str(folder)):
+        storage.write(f"{folder}/{name}", text.encode())
+        return
+    file = Path(folder) / name
     unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(content.model_dump_json(indent=2) + "\n")
+    unfinished.write_text(text)
     unfinished.replace(file)
 
 
-def read(folder: Path) -> Record:
+def read(folder: str | Path) -> Record:
     """The record in a folder.
 
     Raises:
         UserError: If it is damaged.
     """
     try:
-        return Record.model_validate_json((folder / FILE).read_bytes())
+        return Record.model_validate_json(_contents(folder, FILE))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
-            f"{folder / FILE} is damaged: {where} is not what it should be. To leave this run "
+            f"{folder}/{FILE} is damaged: {where} is not what it should be. To leave this run "
             "untold, remove the file."
         ) from None
 
 
-def read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: str | Path) -> Outcome | None:
     """What came of a record; None while it waits."""
-    file = folder / OUTCOME_FILE
-    return Outcome.model_validate_json(file.read_bytes()) if file.is_file() else None
+    try:
+        return Outcome.model_validate_json(_contents(folder, OUTCOME_FILE))
+    except FileNotFoundError:
+        return None
 
 
-def waiting(root: Path) -> list[Path]:
+def waiting(root: str | Path) -> list[str]:
     """The folders of those records of a pipeline that were not told yet, oldest first."""
-    folders = [file.parent for file in (root / NODE / KEY).glob(f"*/{FILE}")]
-    untold = [f for f in folders if f.name.isdecimal() and not (f / OUTCOME_FILE).is_file()]
-    return sorted(untold, key=lambda folder: int(folder.name))
+    folder = f"{root}/{NODE}/{KEY}"
+    if storage.is_remote(folder):
+        files = {entry.name for entry in storage.entries(folder)}
+    else:
+        files = {str(file.relative_to(folder)) for file in Path(folder).glob("*/*.json")}
+    numbers = {name.partition("/")[0] for name in files if name.endswith(f"/{FILE}")}
+    untold = [n for n in numbers if n.isdecimal() and f"{n}/{OUTCOME_FILE}" not in files]
+    return [f"{folder}/{number}" for number in sorted(untold, key=int)]
+
+
+def _contents(folder: str | Path, name: str) -> bytes:
+    if storage.is_remote(str(folder)):
+        return storage.read(f"{folder}/{name}")
+    return (Path(folder) / name).read_bytes()

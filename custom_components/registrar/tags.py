@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from custom_components.registrar.record import Champion, Push, Record, Training
+from pipeline.storage import original
 
 DIGEST = "bundle.digest"
 """The bundle's identity: by it a run, a model and a version are found again."""
@@ -46,8 +47,8 @@ def of_training(record: Record, training: Training) -> dict[str, str]:
         RUN: made.run,
         NODE: made.node,
         EXECUTION: made.execution,
-        MODEL: training.model.id,
-        MODEL_URI: training.model.uri,
+        MODEL: training.model.id or None,
+        MODEL_URI: original(training.model.uri),
         SPANS: ", ".join(map(str, made.spans)),
         SCHEMA: record.schema_digest,
         COMMIT: made.commit,
@@ -68,12 +69,11 @@ def of_version(record: Record, champion: Champion) -> dict[str, str]:
     """The tags of the champion's version."""
     training = record.training(champion.name)
     value = training.metrics.get(record.metric)
+    stored = {MODEL: champion.model, EVALUATION: record.evaluation, SELECTION: record.selection}
     return of_training(record, training) | {
         RUN: record.run,
-        MODEL: str(champion.model.id),
-        MODEL_URI: champion.model.uri,
-        EVALUATION: str(record.evaluation.id),
-        SELECTION: str(record.selection.id),
+        **{name: str(source.id) for name, source in stored.items() if source.id},
+        MODEL_URI: original(champion.model.uri),
         METRIC: record.metric if value is None else f"{record.metric} {value:.4f}",
         **({CANARY: champion.refused} if champion.refused else {}),
     }

@@ -25,6 +25,7 @@ from custom_components.registrar.record import (
 from custom_components.registrar.tracking import Destination, answers
 from custom_components.selection import FILE as SELECTION_FILE
 from models import mlflow_flavor
+from pipeline.storage import Copies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,9 +44,9 @@ def tell(record: Record, client: MlflowClient, destination: Destination) -> Outc
             is told again.
         UserError: If a bundle is gone or was changed.
     """
-    with answers(destination):
+    with answers(destination), Copies() as copies:
         experiment = _experiment(client, record.pipeline, destination)
-        told = _Telling(client, experiment, record)
+        told = _Telling(client, experiment, record, copies)
         runs = {training.name: told.training(training) for training in record.trainings}
         version = told.champion(record.champion) if record.champion else None
     return Outcome(
@@ -68,10 +69,13 @@ def _experiment(client: MlflowClient, name: str, destination: Destination) -> st
 class _Telling:
     """One record, on its way to MLflow."""
 
-    def __init__(self, client: MlflowClient, experiment: str, record: Record) -> None:
+    def __init__(
+        self, client: MlflowClient, experiment: str, record: Record, copies: Copies
+    ) -> None:
         self._client = client
         self._experiment = experiment
         self._record = record
+        self._copies = copies
 
     def training(self, training: Training) -> str:
         """The id of the training's run, which is whole."""
@@ -81,8 +85,8 @@ class _Telling:
             self._client.log_batch(run_id, params=list(_params(training)))
             for metrics in _batches(list(_curves(training))):
                 self._client.log_batch(run_id, metrics=metrics)
-            if training.history is not None and Path(training.history).is_dir():
-                self._client.log_artifacts(run_id, training.history, "history")
+            if training.history and (folder := self._copies.of(training.history)).is_dir():
+                self._client.log_artifacts(run_id, str(folder), "history")
             self._log_model(run, training)
             self._client.set_terminated(run_id, "FINISHED", end_time=training.ended)
         evaluation = f"evaluation.{self._record.evaluation.id}"
@@ -136,7 +140,7 @@ class _Telling:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary) / "model"
                 mlflow_flavor.save(
-                    Path(training.bundle),
+                    self._copies.of(training.bundle),
                     folder,
                     model_id=model.model_id,
                     run_id=run.info.run_id,
@@ -154,8 +158,8 @@ class _Telling:
     def _log_evaluation(self, run_id: str, training: Training) -> None:
         self._client.log_batch(run_id, metrics=list(_metrics(training, self._record.recorded)))
         below = f"evaluation/{self._record.evaluation.id}"
-        folder = Path(self._record.evaluation.uri)
-        selection = Path(self._record.selection.uri) / SELECTION_FILE
+        folder = self._copies.of(self._record.evaluation.uri)
+        selection = self._copies.of(self._record.selection.uri) / SELECTION_FILE
         for file in (folder / verdicts.FILE, *folder.glob("*.html"), selection):
             if file.is_file():
                 self._client.log_artifact(run_id, str(file), below)

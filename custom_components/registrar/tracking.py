@@ -57,7 +57,7 @@ class Destination(Section):
         artifacts = config.registration.artifacts
         if uri.startswith(_SQLITE):
             uri = _SQLITE + absolute(uri.removeprefix(_SQLITE))
-            artifacts = artifacts or f"{config.pipeline_root}/mlflow"
+            artifacts = artifacts or f"{config.local_root}/mlflow"
         return cls(
             tracking_uri=uri,
             artifacts=absolute(artifacts) if artifacts else None,

@@ -77,7 +77,7 @@ class Tuner(BaseComponent):
           train: what is not searched, and the first trial.
           tune: the space, and how long to search.
           study_folder: a folder of this machine where searches are kept, so that one that was
-            interrupted goes on.
+            interrupted goes on; with a URL it begins anew.
           memory_budget: GiB that the rows may take in memory.
           search: dotted name of a `models.tuning.trainers.Search`, in place of the framework's.
 

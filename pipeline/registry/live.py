@@ -16,7 +16,7 @@ from custom_components.registrar import tags
 from custom_components.registrar.record import CHALLENGER, CHAMPION, Push
 from models import manifest
 from models.mlflow_flavor import BUNDLE
-from pipeline import runs
+from pipeline import runs, storage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.registry import store, waiting
@@ -79,11 +79,6 @@ def rollback(config: PipelineConfig, number: str | None = None) -> Move:
 @contextmanager
 def _alone(config: PipelineConfig) -> Iterator[Registry]:
     """The registry, up to date, while no run and no other command changes what is live."""
-    if "://" in config.serving_directory:
-        raise UserError(
-            f"push.directory is {config.serving_directory}: only a folder of this machine can be "
-            "changed from here. Run the pipeline to push there."
-        )
     with exclusive(config):
         registry = Registry.open(config)
         waiting.sync(config)
@@ -92,12 +87,12 @@ def _alone(config: PipelineConfig) -> Iterator[Registry]:
 
 @contextmanager
 def exclusive(config: PipelineConfig) -> Iterator[None]:
-    """Holds the pipeline's root for this process.
+    """Holds the pipeline's root for this process; that keeps out no other machine's.
 
     Raises:
         UserError: If a run or another command holds it.
     """
-    root = Path(config.pipeline_root)
+    root = config.local_root
     with ExitStack() as held:
         try:
             held.enter_context(runs.only_one(root))
@@ -163,9 +158,11 @@ def _model(metadata: MetadataStore, config: PipelineConfig, version: Version) ->
 @contextmanager
 def _bundle(registry: Registry, version: Version) -> Iterator[Path]:
     """The folder of a version's bundle, verified: the store's, or where that is gone MLflow's."""
-    folder = Path(version.tags[tags.MODEL_URI]) / _SERVED_FORM
-    with tempfile.TemporaryDirectory() as temporary:
-        if not folder.is_dir():
+    kept = f"{version.tags[tags.MODEL_URI]}/{_SERVED_FORM}"
+    with tempfile.TemporaryDirectory() as temporary, storage.Copies() as copies:
+        if storage.is_folder(kept) if storage.is_remote(kept) else Path(kept).is_dir():
+            folder = copies.of(kept)
+        else:
             folder = registry.download(version, Path(temporary)) / "data" / BUNDLE
         found = manifest.read(folder)
         manifest.verify(folder, found)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from custom_components.registrar import tags
 from custom_components.registrar.record import CHAMPION, waiting
-from custom_components.serving_folder import newest_version
+from custom_components.serving_folder import newest
 from models import manifest
+from pipeline import storage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.registry.versions import Registry, Version
@@ -55,7 +55,7 @@ def _table(versions: list[Version]) -> Table:
 
 def _complaints(versions: list[Version], config: PipelineConfig) -> list[str]:
     told = []
-    untold = waiting(Path(config.pipeline_root))
+    untold = waiting(config.pipeline_root)
     if untold:
         told.append(
             f"{len(untold)} run(s) wait to be told to MLflow: python -m pipeline registry sync"
@@ -71,11 +71,14 @@ def _complaints(versions: list[Version], config: PipelineConfig) -> list[str]:
 
 
 def _served_digest(config: PipelineConfig) -> str | None:
-    newest = newest_version(Path(config.serving_directory))
-    try:
-        return manifest.read(newest).digest if newest else None
-    except UserError:
+    version = newest(config.serving_directory)
+    if version is None:
         return None
+    with storage.Copies() as copies:
+        try:
+            return manifest.read(copies.of(f"{version}/{manifest.FILE}").parent).digest
+        except UserError:
+            return None
 
 
 def print_version(registry: Registry, version: Version, *, lineage: str) -> None:

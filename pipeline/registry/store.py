@@ -12,8 +12,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from custom_components.registrar.record import Push
 from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
-from custom_components.serving_folder import newest_version, publish
-from pipeline import connect
+from custom_components.serving_folder import newest, push, withdraw
+from pipeline import connect, storage
 from pipeline.config import PipelineConfig
 
 PUSHER = "Pusher"
@@ -54,24 +54,24 @@ def gone_live(
     Yields:
         Where the model is live.
     """
-    serving = Path(config.serving_directory)
+    serving = config.serving_directory
     with ExitStack() as undo:
         execution = _begin(store, config.name, run_id)
         undo.callback(_fail, store, execution)
-        kept = Path(config.pipeline_root) / PUSHER / "pushed_model" / str(execution.id)
-        undo.callback(shutil.rmtree, kept, ignore_errors=True)
+        kept = f"{config.pipeline_root}/{PUSHER}/pushed_model/{execution.id}"
+        undo.callback(_remove, kept)
         # As the Pusher keeps it: a version may be deleted where it is served.
-        shutil.copytree(bundle, kept)
-        before = newest_version(serving)
-        version = publish(bundle, serving)
+        _keep(bundle, kept)
+        before = newest(serving)
+        version = push(bundle, serving)
         if version != before:
-            undo.callback(_withdraw, version)
+            undo.callback(withdraw, version)
         artifact = _pushed_model(store, model, kept, version)
         for key, value in facts.items():
             artifact.custom_properties[key].string_value = value
         artifact.id = _complete(store, execution, model, artifact)
         undo.callback(_take_back, store, artifact)
-        yield Push(pushed_model=artifact.id, version=version.name, destination=str(version))
+        yield Push(pushed_model=artifact.id, version=_number(version), destination=version)
         undo.pop_all()
 
 
@@ -98,17 +98,31 @@ def _context(store: MetadataStore, kind: str, name: str) -> pb.Context:
     )
 
 
-def _pushed_model(
-    store: MetadataStore, model: pb.Artifact, kept: Path, version: Path
-) -> pb.Artifact:
+def _keep(bundle: Path, folder: str) -> None:
+    if storage.is_remote(folder):
+        storage.upload(bundle, folder)
+    else:
+        shutil.copytree(bundle, folder)
+
+
+def _remove(folder: str) -> None:
+    if storage.is_remote(folder):
+        storage.remove_tree(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _number(version: str) -> str:
+    return version.rpartition("/")[2]
+
+
+def _pushed_model(store: MetadataStore, model: pb.Artifact, kept: str, version: str) -> pb.Artifact:
     kind = pb.ArtifactType(name=PUSHED_MODEL, base_type=pb.ArtifactType.MODEL)
-    artifact = pb.Artifact(
-        type_id=store.put_artifact_type(kind), uri=str(kept), state=pb.Artifact.LIVE
-    )
+    artifact = pb.Artifact(type_id=store.put_artifact_type(kind), uri=kept, state=pb.Artifact.LIVE)
     properties = artifact.custom_properties
     properties["pushed"].int_value = 1
-    properties["pushed_destination"].string_value = str(version)
-    properties["pushed_version"].string_value = version.name
+    properties["pushed_destination"].string_value = version
+    properties["pushed_version"].string_value = _number(version)
     properties[SOURCE_MODEL_URI].string_value = model.uri
     for key in CHAMPION_PROPERTIES:
         if key in model.custom_properties:
@@ -140,10 +154,3 @@ def _fail(store: MetadataStore, execution: pb.Execution) -> None:
 def _take_back(store: MetadataStore, pushed: pb.Artifact) -> None:
     pushed.custom_properties["pushed"].int_value = 0
     store.put_artifacts([pushed])
-
-
-def _withdraw(version: Path) -> None:
-    """Takes a version out of the serving folder in one step, and then its files away."""
-    hidden = version.with_name(f".{version.name}")
-    version.rename(hidden)
-    shutil.rmtree(hidden)

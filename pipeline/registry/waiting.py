@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_components.registrar import record, tracking
@@ -38,7 +37,7 @@ def sync(config: PipelineConfig) -> list[Told]:
     Raises:
         UserError: If MLflow does not answer; what was told by then stays told.
     """
-    folders = record.waiting(Path(config.pipeline_root))
+    folders = record.waiting(config.pipeline_root)
     if not folders:
         return []
     destination = Destination.of(config)
@@ -51,11 +50,11 @@ def sync(config: PipelineConfig) -> list[Told]:
             reconcile(metadata)
 
 
-def _tell(folder: Path, client: MlflowClient, destination: Destination) -> Told:
+def _tell(folder: str, client: MlflowClient, destination: Destination) -> Told:
     try:
         told = record.read(folder)
         outcome = tell(told, client, destination)
     except UserError as error:
-        return Told(folder.name, None, str(error))
+        return Told(folder.rpartition("/")[2], None, str(error))
     record.write(folder, outcome)
     return Told(told.run, outcome)

@@ -87,12 +87,13 @@ class LocalRunner:
     The process that makes it has imported TensorFlow and TFX but run no TensorFlow operation:
     only then may it fork. For the same reason a child runs one executor in its life; one whose
     node came from the cache takes another. Where fork is unsafe (macOS) children are spawned:
-    they import all again, which is slower; that way was not run on a Mac.
+    they import all again, which is slower; that way was not run on a Mac. So they are where the
+    maker says that it has done more than import.
 
     It is a context manager, at whose end no child is left.
     """
 
-    def __init__(self, *, store: bytes, jobs: int) -> None:
+    def __init__(self, *, store: bytes, jobs: int, fork: bool = True) -> None:
         """Nodes use the metadata store that `store`, a serialized ConnectionConfig, names."""
         self._store = store
         self._jobs = jobs
@@ -101,7 +102,7 @@ class LocalRunner:
         self._prepared: dict[str, _Worker] = {}
         self._context: ForkContext | SpawnContext = (
             multiprocessing.get_context("fork")
-            if sys.platform == "linux"
+            if fork and sys.platform == "linux"
             else multiprocessing.get_context("spawn")
         )
         with imports():

@@ -1,21 +1,21 @@
 """The executor on artifacts such as the pipeline gives it; see also test_serving_folder."""
 
-import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 from google.protobuf import json_format
-from tfx.dsl.io import fileio
 from tfx.proto.pusher_pb2 import PushDestination
 from tfx.types.artifact import Artifact
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
 
+from custom_components import serving_folder
 from custom_components.pusher import Executor, Pusher
 from custom_components.selection import SOURCE_MODEL_URI
-
-_RAM_FOLDERS = itertools.count()
+from models import manifest
+from pipeline import storage
+from tests import object_stores
 
 
 @pytest.fixture
@@ -82,47 +82,62 @@ def test_a_model_that_is_not_blessed_goes_nowhere(
     assert not directory.exists()
 
 
-def test_a_remote_folder_gets_the_same_versions(model: Artifact) -> None:
-    directory = f"ram://serving-{next(_RAM_FOLDERS)}"
-    versions = [
-        push(model, directory).get_string_custom_property("pushed_version") for _ in range(2)
-    ]
-    assert int(versions[0]) < int(versions[1])
-    for version in versions:
-        assert tf.io.gfile.exists(f"{directory}/{version}/saved_model.pb")
-        assert tf.io.gfile.exists(f"{directory}/{version}/variables/variables.index")
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with object_stores.reached(object_stores.s3):
+        yield f"s3://{object_stores.BUCKET}"
 
 
-@pytest.mark.parametrize(
-    ("names", "last"),
-    [
-        (["saved_model.pb", "bundle.json", "assets/saved_model.pb"], "saved_model.pb"),
-        (["bundle.json", "transform/saved_model.pb", "model.ubj"], "bundle.json"),
-    ],
-)
-def test_a_remote_version_is_complete_when_the_file_that_makes_it_one_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], last: str
+def test_a_remote_folder_gets_the_same_versions(
+    model: Artifact, bucket: str, tmp_path: Path
 ) -> None:
-    for name in names:
-        file = tmp_path / "model" / "Format-Serving" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
-    artifact = Model()
-    artifact.uri = str(tmp_path / "model")
-    copied = []
-    copy = fileio.copy
+    directory, versions = f"{bucket}/versions", []
+    for bundle in ("first", "second", "second"):
+        (tmp_path / "model/Format-Serving/bundle.json").write_text(bundle)
+        pushed = push(model, directory)
+        version = pushed.get_string_custom_property("pushed_destination")
+        assert storage.read(f"{version}/bundle.json") == bundle.encode()
+        assert storage.exists(f"{version}/variables/variables.index")
+        assert version == serving_folder.newest(directory)
+        versions.append(int(pushed.get_string_custom_property("pushed_version")))
+    assert versions[0] < versions[1] == versions[2]
 
-    def record(source: str, target: str, overwrite: bool = False) -> None:
-        copied.append(target)
-        copy(source, target, overwrite)
 
-    monkeypatch.setattr(fileio, "copy", record)
-    version = push(artifact, f"ram://serving-{next(_RAM_FOLDERS)}").get_string_custom_property(
-        "pushed_destination"
-    )
-    remote = [target for target in copied if target.startswith(version)]
-    assert {target.removeprefix(f"{version}/") for target in remote} == set(names)
-    assert remote[-1] == f"{version}/{last}"
+def test_a_remote_version_is_whole_when_its_last_file_is_there(
+    model: Artifact, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model/Format-Serving/bundle.json").write_text("bundle")
+    sent = []
+    send = storage._send
+
+    def record(file: Path, uri: str) -> None:
+        sent.append(file.name)
+        assert serving_folder.newest(f"{bucket}/whole") is None
+        send(file, uri)
+
+    monkeypatch.setattr(storage, "_send", record)
+    push(model, f"{bucket}/whole")
+    assert sent == ["variables.index", "saved_model.pb", manifest.FILE]
+    assert serving_folder.newest(f"{bucket}/whole") is not None
+
+
+def test_a_push_that_died_on_the_way_is_no_version(
+    model: Artifact, bucket: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model/Format-Serving/bundle.json").write_text("bundle")
+    storage.write(f"{bucket}/died/9999999999/saved_model.pb", b"half")
+    version = push(model, f"{bucket}/died").get_string_custom_property("pushed_version")
+    assert version == "10000000000"
+    assert serving_folder.newest(f"{bucket}/died") == f"{bucket}/died/10000000000"
+
+
+def test_a_version_that_is_withdrawn_is_gone(model: Artifact, bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "model/Format-Serving/bundle.json").write_text("bundle")
+    for directory in (f"{bucket}/withdrawn", str(tmp_path / "withdrawn")):
+        serving_folder.withdraw(
+            push(model, directory).get_string_custom_property("pushed_destination")
+        )
+        assert serving_folder.newest(directory) is None
 
 
 def test_the_node_is_named_like_the_one_it_replaces() -> None:

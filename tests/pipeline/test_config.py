@@ -59,6 +59,21 @@ def test_a_url_is_a_location_as_it_is() -> None:
     assert absolute("/data/flights") == "/data/flights"
 
 
+def test_with_a_root_on_an_object_store_the_rest_stays_on_this_machine(tmp_path: Path) -> None:
+    config = load(write(tmp_path, MINIMAL), ["root=s3://bucket/small"])
+    assert config.pipeline_root == "s3://bucket/small"
+    assert config.serving_directory == "s3://bucket/small/serving"
+    assert config.local_root == PROJECT / "output/small"
+    assert config.store_url == f"sqlite:///{PROJECT}/output/small/metadata.sqlite"
+    assert config.tracking_uri == f"sqlite:///{PROJECT}/output/small/mlflow.db"
+
+
+@pytest.mark.parametrize("key", ["root", "push.directory"])
+def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UserError, match=f"{key} begins with hdfs://"):
+        load(write(tmp_path, MINIMAL), [f"{key}=hdfs://names/small"])
+
+
 @pytest.mark.parametrize(
     ("override", "key", "said"),
     [

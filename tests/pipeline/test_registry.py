@@ -198,7 +198,7 @@ def test_if_publishing_fails_all_is_as_before(
         raise OSError("no space is left")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.registry.store.publish", fail)
+        patched.setattr("pipeline.registry.store.push", fail)
         with pytest.raises(OSError, match="no space"):
             approve(project.config, "2")
     assert state(project) == before

@@ -93,6 +93,15 @@ def test_a_run_of_some_nodes_is_never_repeated(config: PipelineConfig):
     assert unchanged.repeated(config) is None
 
 
-def test_data_elsewhere_is_looked_at_by_a_run(tmp_path: Path):
-    config = configured(tmp_path, data={"path": "gs://bucket/data"})
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"data": {"path": "gs://bucket/data"}},
+        {"root": "gs://bucket/root"},
+        {"push": {"directory": "gs://bucket/serving"}},
+    ],
+    ids=["data", "root", "serving folder"],
+)
+def test_what_lies_elsewhere_is_looked_at_by_a_run(tmp_path: Path, elsewhere: dict[str, object]):
+    config = configured(tmp_path, **elsewhere)
     assert unchanged.inputs(config) is None
