@@ -56,7 +56,8 @@ class RollingWindow(ResolverStrategy):
 
     Inputs: `current`, the span of this run; `examples`, those of every run. Outputs: `current` as
     it is; `examples`, one artifact for each span of the window that is there. They are recorded
-    from the oldest span to the newest; a node downstream gets them in the order they were made.
+    from the oldest span to the newest; a node downstream gets them in the store's order, and takes
+    them by `oldest_first`.
     """
 
     def __init__(self, window: int) -> None:
@@ -118,6 +119,11 @@ def span_of(artifact: Artifact) -> int:
     if artifact.has_custom_property("span"):
         return int(artifact.get_int_custom_property("span"))
     return int(artifact.span)
+
+
+def oldest_first(examples: Iterable[Artifact]) -> list[Artifact]:
+    """`examples` by span: the store gives a window in an order of its own, and training sees it."""
+    return sorted(examples, key=lambda artifact: (span_of(artifact), artifact.id))
 
 
 def _newest_by_span(

@@ -11,7 +11,7 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types.artifact import Artifact
 
 from custom_components.provenance import of_executor
-from custom_components.resolvers import span_of
+from custom_components.resolvers import oldest_first, span_of
 
 PROVENANCE = "provenance"
 """The key of `custom_config` under which `run_fn` finds a `pipeline.provenance.Provenance`."""
@@ -26,6 +26,7 @@ class Executor(tfx_executor.GenericExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> FnArgs:
+        input_dict = input_dict | {"examples": oldest_first(input_dict["examples"])}
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         provenance = of_executor(self._context, spans=map(span_of, input_dict["examples"]))
         fn_args.custom_config[PROVENANCE] = provenance.model_dump_json()

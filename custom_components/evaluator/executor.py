@@ -27,6 +27,7 @@ from custom_components.evaluator.verdict import (
     Slice,
     Verdict,
 )
+from custom_components.resolvers import oldest_first
 from pipeline.config import EvaluateConfig
 from pipeline.errors import UserError
 
@@ -74,7 +75,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         models = find(artifacts, live.uri if live else None, ensemble=exec_properties["ensemble"])
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
         asked = Asked(
-            files=eval_files(input_dict["examples"]),
+            files=eval_files(oldest_first(input_dict["examples"])),
             models=models,
             label=exec_properties["label"],
             group_by=exec_properties["group_by"],

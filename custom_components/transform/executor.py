@@ -28,7 +28,7 @@ from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from custom_components.beam import runs_here
 from custom_components.example_gen.write import SplitWriter
-from custom_components.resolvers import span_of
+from custom_components.resolvers import oldest_first, span_of
 from custom_components.transform.analyze import Analyzed, Unsupported, analyze
 from models.manifest import EXAMPLE_ROW_FILE, plain
 from pipeline import progress
@@ -50,6 +50,8 @@ class Executor(executor.Executor):
         analyzer cache, other examples than gzipped TFRecords of tf.Examples, analyzers that are
         neither combiners nor vocabularies by frequency.
         """
+        examples = oldest_first(input_dict[keys.EXAMPLES_KEY])
+        input_dict = input_dict | {keys.EXAMPLES_KEY: examples}
         try:
             self._check(input_dict, output_dict, exec_properties)
             _run_here(input_dict, output_dict, exec_properties)

@@ -14,10 +14,12 @@ from tfx.types import standard_component_specs as keys
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
+from custom_components.resolvers import oldest_first
 from models.dataset import Rows, read
 from models.features import ModelInputs
 from models.tuning import result
 from pipeline.config import FeaturesConfig
+from pipeline.storage import is_remote
 from pipeline.train_config import Framework, TrainConfig, TuneConfig
 
 FILE = "best_hyperparameters.txt"
@@ -40,6 +42,9 @@ class Executor(BaseExecutor):
         # Optuna, which a pipeline's definition does without.
         from models.tuning.search import tune
 
+        study_folder = exec_properties["study_folder"]
+        if is_remote(study_folder):  # A study is a database: it ends with this process.
+            study_folder = self._get_tmp_dir()
         rows, sizes = _read(input_dict, exec_properties)
         found = tune(
             Framework(exec_properties["framework"]),
@@ -47,7 +52,7 @@ class Executor(BaseExecutor):
             sizes,
             TrainConfig.model_validate_json(exec_properties["train"]),
             TuneConfig.model_validate_json(exec_properties["tune"]),
-            Path(exec_properties["study_folder"]),
+            Path(study_folder),
             search=exec_properties["search"],
         )
         logging.getLogger(__name__).info("tuner: %s: %s", found.sentence(), found.params)
@@ -73,6 +78,6 @@ def _read(
         graph.transformed_feature_spec(),
         graph.vocabulary_size_by_name,
     )
-    folders = artifact_utils.get_split_uris(input_dict[keys.EXAMPLES_KEY], "train")
+    folders = artifact_utils.get_split_uris(oldest_first(input_dict[keys.EXAMPLES_KEY]), "train")
     files = [io_utils.all_files_pattern(folder) for folder in folders]
     return read(files, inputs, memory_budget=exec_properties["memory_budget"]), inputs.sizes
