@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import report, report_frameworks
+from benchmarks import report, report_frameworks, report_node_start
 
 SECTIONS = {
     "ingest": ("Reading rows", report.ingest),
@@ -21,6 +21,7 @@ SECTIONS = {
     "taxi": ("Beside TFX's taxi template", report.taxi),
     "frameworks": ("Several frameworks", report_frameworks.frameworks),
     "startup": ("Start-up", report.startup),
+    "node_start": ("The start of a node", report_node_start.node_start),
     "growth": ("Growth", report.growth),
 }
 """The benchmarks in the order in which they run: title, and what renders their figures."""

@@ -8,6 +8,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.code import digest
 from pipeline.config import PipelineConfig
+from pipeline.node import find
 from pipeline.pipeline import create_pipeline
 
 CODE_DIGEST = "code_digest"
@@ -21,18 +22,31 @@ def compile_pipeline(config: PipelineConfig) -> pipeline_pb2.Pipeline:
     and parameters name, and of the libraries' versions: it enters the cache key, and the store.
     """
     ir = Compiler().compile(create_pipeline(config))
+    for node_id, code_digest in code_digests(ir).items():
+        parameters = find(ir, node_id).parameters.parameters
+        parameters[CODE_DIGEST].field_value.string_value = code_digest
+    # TFX packs them in the order of Python's hashes; this way the same input gives the same bytes.
+    packed = pipeline_pb2.IntermediateDeploymentConfig()
+    ir.deployment_config.Unpack(packed)
+    ir.deployment_config.Pack(packed, deterministic=True)
+    return ir
+
+
+def code_digests(ir: pipeline_pb2.Pipeline) -> dict[str, str]:
+    """The digest of the code that each node of `ir` would run here, by the node's id.
+
+    Resolvers have no executor and are never cached: they have none.
+    """
     deployment = runner_utils.extract_local_deployment_config(ir)
-    for entry in ir.nodes:
-        node = entry.pipeline_node
+    digests = {}
+    for node in (entry.pipeline_node for entry in ir.nodes):
         node_id = node.node_info.id
         if node_id not in deployment.executor_specs:
-            continue  # Resolvers have no executor and are never cached.
+            continue
         names = [str(deployment.executor_specs[node_id])]
         if node_id in deployment.custom_driver_specs:
             names.append(str(deployment.custom_driver_specs[node_id]))
-        parameters = node.parameters.parameters
-        names += [parameters[key].field_value.string_value for key in sorted(parameters)]
-        parameters[CODE_DIGEST].field_value.string_value = digest(names)
-    # TFX packs them in the order of Python's hashes; this way the same input gives the same bytes.
-    ir.deployment_config.value = deployment.SerializeToString(deterministic=True)
-    return ir
+        given = node.parameters.parameters
+        keys = sorted(key for key in given if key != CODE_DIGEST)
+        digests[node_id] = digest([*names, *(given[k].field_value.string_value for k in keys)])
+    return digests

@@ -14,12 +14,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import threads
-from pipeline import provenance
+from pipeline import provenance, secrets
 from pipeline.errors import UserError
 from pipeline.lazy import imports
 from pipeline.parameters import span_parameter
@@ -113,7 +114,8 @@ def run_node(
     message, executed = "", True
     if state is State.FAILED:
         message = _sentence(error, node)
-        _record_error(connection, node, message)
+        with suppress(UserError):  # The store may be what failed.
+            _record_error(connection, node, message)
     else:
         if execution.last_update_time_since_epoch < started * 1000:
             state = State.RESUMED
@@ -137,6 +139,12 @@ def _cpu_seconds() -> float:
 
 def preparation(ir: pipeline_pb2.Pipeline, node_id: str) -> Callable[[], None] | None:
     """What the node's executor can do before its turn, if it has a static method `prepare`."""
+    prepare: Callable[[], None] | None = getattr(executor_class(ir, node_id), "prepare", None)
+    return prepare
+
+
+def executor_class(ir: pipeline_pb2.Pipeline, node_id: str) -> type | None:
+    """The node's executor, imported; None where no Python class is one, as in a resolver."""
     from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
     from tfx.utils import import_utils
 
@@ -153,19 +161,28 @@ def preparation(ir: pipeline_pb2.Pipeline, node_id: str) -> Callable[[], None] |
         python = beam.python_executor_spec
     elif not spec.Unpack(python):
         return None
-    executor = import_utils.import_class_by_path(python.class_path)
-    prepare: Callable[[], None] | None = getattr(executor, "prepare", None)
-    return prepare
+    executor: type = import_utils.import_class_by_path(python.class_path)
+    return executor
 
 
 def warm_up() -> None:
-    """Imports what running a node takes, for a process that will fork the nodes from itself."""
+    """Imports what running any node takes, for a process that will fork the nodes from itself."""
+    import tensorflow  # noqa: F401
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor  # noqa: F401
+
+    _import_launcher()
+
+
+def _import_launcher() -> None:
+    """Imports what driving and publishing a node takes; TensorFlow is not among it."""
     from tfx.orchestration.local import runner_utils  # noqa: F401
     from tfx.orchestration.portable import launcher, partial_run_utils  # noqa: F401
     from tfx.types.standard_artifacts import Examples
 
-    from pipeline import metadata  # noqa: F401
+    from pipeline import filesystem, local_files, metadata  # noqa: F401
 
+    filesystem.register()
+    local_files.register()
     Examples()  # The first artifact to be made imports setuptools.
 
 
@@ -322,13 +339,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     sys.argv = sys.argv[:1]  # TFX hands the rest to Abseil's flags.
     threads.yielding()
-    with imports():
-        warm_up()
-    from pipeline import connect
-
     provenance.share(note=arguments.note)
     try:
-        ir = given_pipeline(arguments)
+        secrets.load()
+        with imports():
+            _import_launcher()
+            ir = given_pipeline(arguments)
+            with suppress(Exception):  # What fails here fails again where it is recorded.
+                executor_class(ir, arguments.node_id)
+        from pipeline import connect
+
         parameters = {} if arguments.span is None else span_parameter(arguments.span)
         result = run_node(
             bind(ir, arguments.run_id, parameters),

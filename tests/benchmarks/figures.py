@@ -105,3 +105,30 @@ def frameworks() -> dict[str, Any]:
         },
         "predictions": {"keras": asked, "xgboost": asked, "ensemble": asked},
     }
+
+
+def node_start() -> dict[str, Any]:
+    def start(seconds: float, *imported: str) -> dict[str, Any]:
+        part = 3.0 if "tensorflow" in imported else 0.0
+        facts = {"cpu": seconds, "tensorflow_seconds": part, "imported": list(imported)}
+        return {"seconds": seconds, **facts}
+
+    return {
+        "rounds": 3,
+        "imports": {"tfx.v1": start(10.0), "tensorflow": start(3.0)},
+        "nodes": [
+            {"nodes": ["Window"], "executor": False, "ours": start(0.5)},
+            {
+                "nodes": ["Trainer.keras", "Trainer.sklearn"],
+                "executor": True,
+                "ours": start(4.0, "tensorflow", "apache_beam"),
+                "tfx": start(11.0, "tensorflow", "apache_beam", "kfp"),
+            },
+            {
+                "nodes": ["Pusher"],
+                "executor": True,
+                "ours": start(0.8),
+                "tfx_error": "no such executor",
+            },
+        ],
+    }
