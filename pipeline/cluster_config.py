@@ -151,6 +151,14 @@ class ExportConfig(Section):
     image: Annotated[str, Field(min_length=1)] = "python:3.12-slim"
     """Any image with Python: the program needs nothing else."""
 
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str | None) -> str | None:
+        if url and "@" in urlsplit(url).netloc:
+            # The message of an error repeats nothing of the value.
+            raise ValueError("holds a user or a password; put a token into EXPORT_TOKEN")
+        return url
+
 
 class ScheduleConfig(Section):
     """When runs start by themselves, once `kubeflow_runner.py schedule` has been called."""

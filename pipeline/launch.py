@@ -11,7 +11,7 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from custom_components.example_gen.spans import available_spans
-from pipeline import node, runs
+from pipeline import metadata, node, roots, runs
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig, absolute
 from pipeline.errors import UserError
@@ -81,9 +81,12 @@ class Launch:
         for node_id in (*from_nodes, *to_nodes):
             node.find(self._ir, node_id)
         self._from_nodes, self._to_nodes = from_nodes, to_nodes
-        window = _window(config)
+        metadata.register_types(connection, self._ir)
+        with metadata.handle(connection) as store:
+            roots.check(config, store.store)
+        window = spans_of(config)
         backfills = [] if from_nodes else window[:-1]
-        self.parts = [Part(f"{run.id}-span-{span}", span) for span in backfills]
+        self.parts = [Part(backfill_id(run.id, span), span) for span in backfills]
         self.parts.append(Part(run.id, window[-1]))
         self._check_unchanged()
 
@@ -147,6 +150,11 @@ class Launch:
         file.write_bytes(self._ir.SerializeToString(deterministic=True))
 
 
+def backfill_id(run_id: str, span: int) -> str:
+    """The id of the run that ingests an earlier `span` of the window of run `run_id`."""
+    return f"{run_id}-span-{span}"
+
+
 def _definitions(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.PipelineNode]:
     """The nodes of `ir` by id, without whether they may be cached: what each one does."""
     copy = pipeline_pb2.Pipeline()
@@ -156,8 +164,12 @@ def _definitions(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.PipelineNo
     return {e.pipeline_node.node_info.id: e.pipeline_node for e in copy.nodes}
 
 
-def _window(config: PipelineConfig) -> list[int]:
-    """The spans to train on that are there, oldest first; the last one is the run's own."""
+def spans_of(config: PipelineConfig) -> list[int]:
+    """The spans to train on that are there, oldest first; the last one is the run's own.
+
+    Raises:
+      UserError: the span of the run is not there.
+    """
     folder = absolute(config.data.path)
     spans = available_spans(folder, config.data.pattern)
     newest = config.data.span if config.data.span is not None else max(spans, default=None)

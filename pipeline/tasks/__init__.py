@@ -1,0 +1,1 @@
+"""The tasks of a KFP package that are no nodes of the pipeline."""

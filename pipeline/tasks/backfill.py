@@ -1,0 +1,93 @@
+"""Ingests the earlier spans of a run's window, each in a run of its own that ends at the gate."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from models import threads
+from pipeline import node, provenance, secrets
+from pipeline.errors import UserError
+from pipeline.lazy import imports
+from pipeline.node import NodeResult, State
+from pipeline.parameters import span_parameter
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what the module says; 0 if all is there, 1 if a node failed, 2 if it cannot begin."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.tasks.backfill", description=__doc__)
+    node.add_arguments(parser)
+    parser.add_argument("--spans", type=_spans, required=True, help='as JSON: "[1, 2]"')
+    arguments = parser.parse_args(argv)
+    sys.argv = sys.argv[:1]  # TFX hands the rest to Abseil's flags.
+    if not arguments.spans:
+        print("Nothing to make up for: the window has no earlier spans.")
+        return 0
+    threads.yielding()
+    provenance.share(note=arguments.note)
+    try:
+        secrets.load()
+        failed = _backfill(arguments)
+    except UserError as error:
+        print(f"backfill: {error}", file=sys.stderr)
+        return 2
+    if failed:
+        print(f"backfill: {failed.node_id}: {failed.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _backfill(arguments: argparse.Namespace) -> NodeResult | None:
+    """Runs one span after the other; the node that failed, if one did."""
+    from rich.console import Console
+
+    with imports():
+        from tfx.orchestration.portable import partial_run_utils
+
+        from pipeline import connect, launch
+        from pipeline.display import PlainDisplay
+        from pipeline.runners.local import LocalRunner
+
+    ir = node.given_pipeline(arguments)
+    store = connect.connection_to(arguments.store).SerializeToString()
+    jobs = min(4, os.cpu_count() or 1)
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory() as folder, LocalRunner(store=store, jobs=jobs) as runner:
+        for span in arguments.spans:
+            run_id = launch.backfill_id(arguments.run_id, span)
+            bound = node.bind(ir, run_id, span_parameter(span))
+            partial_run_utils.mark_pipeline(bound, None, (launch.GATE,))
+            display = PlainDisplay(console, f"span {span}")
+            logs = Path(folder) / str(span)
+            logs.mkdir()
+            results = runner.run(bound, functools.partial(_log_file, logs), display=display)
+            for result in results:
+                text = _log_file(logs, result.node_id).read_text(errors="replace")
+                print(f"--- {result.node_id}, span {span}", text, sep="\n")
+            failed = [result for result in results if result.state is State.FAILED]
+            if failed:
+                return failed[0]
+    return None
+
+
+def _log_file(folder: Path, node_id: str) -> Path:
+    return folder / f"{node_id}.log"
+
+
+def _spans(text: str) -> list[int]:
+    try:
+        spans = json.loads(text)
+    except ValueError:
+        spans = None
+    if not isinstance(spans, list) or not all(type(span) is int for span in spans):
+        raise argparse.ArgumentTypeError(f'{text!r} is no list of spans, as in "[1, 2]"')
+    return spans
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What the metadata store keeps of a whole run: facts on the run's context, without TFX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from ml_metadata import errors
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+RUN = "pipeline_run"
+"""The type of a run's context, as TFX calls it; its name is the run's id."""
+STORE, ROOT = "metadata_store", "pipeline_root"
+"""The types of contexts that say which store this is, and where the root of a pipeline is."""
+
+
+def now() -> str:
+    """The time in UTC, as facts have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write(store: MetadataStore, run_id: str, facts: Mapping[str, str]) -> None:
+    """Keeps `facts` with the run, whose context TFX's launcher takes as it is."""
+    context = named(store, RUN, run_id)
+    for key, value in facts.items():
+        context.custom_properties[key].string_value = value
+    store.put_contexts([context])
+
+
+def read(store: MetadataStore, run_id: str) -> dict[str, str]:
+    """The facts of the run; none where the store does not know it."""
+    context = store.get_context_by_type_and_name(RUN, run_id)
+    return texts(context) if context else {}
+
+
+def texts(context: pb.Context) -> dict[str, str]:
+    """The custom properties of a context."""
+    return {key: value.string_value for key, value in context.custom_properties.items()}
+
+
+def named(store: MetadataStore, kind: str, name: str) -> pb.Context:
+    """The context of that type and name; made where there is none, once by whoever comes first."""
+    found = store.get_context_by_type_and_name(kind, name)
+    if found is None:
+        type_id = store.put_context_type(pb.ContextType(name=kind), can_omit_fields=True)
+        with suppress(errors.AlreadyExistsError):  # Another task was quicker.
+            store.put_contexts([pb.Context(type_id=type_id, name=name)])
+        found = store.get_context_by_type_and_name(kind, name)
+    return found
