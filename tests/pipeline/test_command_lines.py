@@ -22,6 +22,7 @@ HEAVY = ("tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "rich")
         ("local_runner", ["--only", "Canary", "--to", "Pusher"], 2, "--only stands alone"),
         ("local_runner", ["--jobs", "0"], 2, "--jobs must be 1 or more"),
         ("pipeline.__main__", ["predict", "--help"], 0, "--row"),
+        ("pipeline.__main__", ["serve", "--help"], 0, "--directory"),
         ("pipeline.__main__", ["config", "--set", "gate.drift=stp"], 2, "did you mean stop?"),
         ("pipeline.__main__", ["predict", "--row", "{"], 2, "--row: not valid JSON"),
         ("pipeline.__main__", ["predict", "--row", "[]"], 2, "expected one JSON object"),

@@ -1,0 +1,200 @@
+"""Runs on a server, whichever one it is: what is sent to it, and what it tells of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+
+from pipeline.errors import UserError
+
+Value = str | bool | int | float
+"""The value of a parameter."""
+
+FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
+"""States after which nothing happens any more."""
+
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """One task of a run."""
+
+    name: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run, as its server tells of it."""
+
+    id: str
+    name: str
+    state: str
+    created: str
+    link: str
+    error: str = ""
+    tasks: tuple[RemoteTask, ...] = ()
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline: the text of its YAML file."""
+
+    text: str
+
+    @classmethod
+    def read(cls, file: Path) -> Package:
+        """The package in a file.
+
+        Raises:
+            UserError: if it is none.
+        """
+        package = cls(file.read_text(encoding="utf-8"))
+        try:
+            is_one = bool(package.name and package.tasks)
+        except (yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError):
+            is_one = False
+        if not is_one:
+            raise UserError(
+                f"{file} is no package of a pipeline; `kubeflow_runner.py compile` writes one."
+            )
+        return package
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The pipeline's specification; Kubernetes' settings are a document of their own."""
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        spec: dict[str, Any] = next(yaml.load_all(self.text, Loader=loader))
+        return spec
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return str(self.spec["pipelineInfo"]["name"])
+
+    @cached_property
+    def version(self) -> str:
+        """A name for exactly this content."""
+        return f"{self.name}-{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of its tasks, those inside an exit handler's group included."""
+        dags = [self.spec["root"], *self.spec.get("components", {}).values()]
+        named = [name for part in dags for name in part.get("dag", {}).get("tasks", {})]
+        return [name for name in named if not name.startswith("exit-handler")]
+
+    def parameters(self, texts: Sequence[str]) -> dict[str, Value]:
+        """The values of KEY=VALUE words, each checked against the type the package declares.
+
+        Raises:
+            UserError: if there is no such parameter, its value is of another type, or one that is
+                needed is missing.
+        """
+        inputs = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        values = dict(_parameter(text, inputs) for text in texts)
+        needed = [
+            name
+            for name, declared in inputs.items()
+            if not declared.get("isOptional") and name not in values
+        ]
+        if needed:
+            raise UserError(f"The run needs {', '.join(needed)}; give each as --param NAME=VALUE.")
+        return values
+
+
+class Server(Protocol):
+    """Where runs are sent to. Making one contacts nothing; the first call does."""
+
+    def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What would be sent to start a run, for people to read."""
+
+    def schedule_plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What would be sent to have runs start by themselves."""
+
+    def submit(self, package: Package, parameters: Mapping[str, Any]) -> RemoteRun:
+        """Starts a run."""
+
+    def schedule(self, package: Package, parameters: Mapping[str, Any]) -> str:
+        """Has runs start by themselves as the configuration says; says what changed."""
+
+    def pause(self) -> str:
+        """Stops the schedule from starting runs; says what changed."""
+
+    def resume(self) -> str:
+        """Lets the schedule start runs again; says what changed."""
+
+    def unschedule(self) -> str:
+        """Deletes the schedule; says what changed."""
+
+    def runs(self, limit: int = 10) -> list[RemoteRun]:
+        """The last runs, the newest first, without their tasks."""
+
+    def run(self, run_id: str) -> RemoteRun:
+        """One run with its tasks."""
+
+    def cancel(self, run_id: str) -> None:
+        """Ends a run."""
+
+
+def _parameter(text: str, inputs: Mapping[str, Mapping[str, str]]) -> tuple[str, Value]:
+    name, equals, value = text.partition("=")
+    if name not in inputs or not equals:
+        raise UserError(
+            f"--param {text}: "
+            + (f"there is no parameter {name!r}" if name not in inputs else "no value is given")
+            + f"; expected NAME=VALUE with one of {', '.join(sorted(inputs)) or 'none at all'}."
+        )
+    kind = inputs[name]["parameterType"]
+    if kind == "STRING":
+        if name == "span" and value and not value.isdecimal():
+            raise UserError(f"--param {text}: expected a span's number, or nothing: the newest.")
+        return name, value
+    if kind == "BOOLEAN":
+        if value not in ("true", "false"):
+            raise UserError(f"--param {text}: expected true or false.")
+        return name, value == "true"
+    try:
+        return name, int(value) if kind == "NUMBER_INTEGER" else float(value)
+    except ValueError:
+        raise UserError(f"--param {text}: expected a number.") from None
+
+
+def moment(text: str | None, key: str, *, timezone: str) -> datetime | None:
+    """The time that a setting names; one without an offset is meant in `timezone`.
+
+    Raises:
+        UserError: if it is no time, or the time zone is none.
+    """
+    zone = time_zone(timezone)
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(
+            f"{key} is {text!r}; expected a time, as in 2026-12-01T00:00:00Z."
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=zone)
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """The time zone of that name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UserError(
+            f"schedule.timezone is {name!r}; expected a name as in Europe/Berlin, or UTC."
+        ) from None
