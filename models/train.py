@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.json"
 """What the model says of the eval data, in the folder of the history."""
+JUDGED_BY = ("auc", "log_loss")
+"""The metrics in it by which models may be compared."""
 PACKAGES = {
     Framework.KERAS: "keras",
     Framework.PYTORCH: "torch",
@@ -104,6 +106,13 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
         help="a hyper-parameter, in place of the file's; a list is written [64,32]",
     )
     add("--seed", type=int, metavar="N", help="of every random choice, in place of the file's")
+    add("--class-weight", metavar="HOW", help="none or balanced, in place of the file's")
+    add(
+        "--validation-share",
+        type=float,
+        metavar="SHARE",
+        help="of the training rows, held out to choose its length; in place of the file's",
+    )
 
 
 def _parameters_help(framework: Framework) -> str:
@@ -210,9 +219,20 @@ def configured(arguments: argparse.Namespace) -> tuple[FeaturesConfig, TrainConf
         features, settings = config.features, config.train
         features = _features(arguments.features) if arguments.features else features
     settings = with_parameters(settings, Framework(arguments.framework), arguments.param)
-    if arguments.seed is not None:
-        settings = settings.model_copy(update={"seed": arguments.seed})
-    return features, settings
+    return features, _with_general_settings(settings, arguments)
+
+
+def _with_general_settings(settings: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
+    """With what the arguments say that holds for every framework."""
+    names = ("seed", "class_weight", "validation_share")
+    given = {name: getattr(arguments, name) for name in names}
+    values = settings.model_dump() | {n: value for n, value in given.items() if value is not None}
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UserError(f"{option} {first['input']}: {_lower(first['msg'])}") from None
 
 
 def _features(text: str) -> FeaturesConfig:

@@ -19,6 +19,7 @@ from custom_components.evaluator.component import Evaluator
 from custom_components.example_gen.columns import load_table
 from custom_components.example_gen.component import TabularExampleGen
 from custom_components.example_gen.settings import IngestSettings
+from custom_components.export_evaluation.component import EvaluationRecords, ExportEvaluation
 from custom_components.model_selector import ModelSelector
 from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
@@ -155,10 +156,13 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             train=config.train,
         )
         registrars = [registrar]
+    exports = _exports(config, evaluator, selector)
+    for export in exports:  # A receiver that is away keeps no model from going live.
+        export.add_upstream_nodes([canary, *pushers, *registrars])
     components = [
         *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
         *(window, transform, *tuners.values(), *trainers),
-        *(live, evaluator, selector, canary, *pushers, *registrars),
+        *(live, evaluator, selector, canary, *pushers, *registrars, *exports),
     ]
     return Pipeline(
         pipeline_name=config.name,
@@ -197,6 +201,21 @@ def _tuners(config: PipelineConfig, transform: Transform) -> dict[Framework, Tun
         for framework in config.train.frameworks
         if framework in searched
     }
+
+
+def _exports(
+    config: PipelineConfig, evaluator: Evaluator, selector: BaseComponent
+) -> list[BaseComponent]:
+    """What tells a warehouse or a webhook what was found, where the configuration names one."""
+    if not config.export.url:
+        return []
+    records = EvaluationRecords(
+        evaluation=evaluator.outputs["evaluation"], selection=selector.outputs["selection"]
+    )
+    export = ExportEvaluation(
+        records.outputs["records"], url=config.export.url, image=config.export.image
+    )
+    return [records, export]
 
 
 def _trainer(

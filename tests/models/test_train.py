@@ -69,6 +69,8 @@ def test_every_framework_is_trained_by_the_same_command(
         (["--param", "max_depth=six"], '--param max_depth="six": input should be a valid integer'),
         (["--param", "max_depth=0"], "--param max_depth=0: input should be greater than or equal"),
         (["--features", "{}"], "--features: label: Field required"),
+        (["--class-weight", "even"], "--class-weight even: input should be 'none' or 'balanced'"),
+        (["--validation-share", "0.9"], "--validation-share 0.9: input should be less than 0.5"),
         (["--config", "no.toml"], "no.toml: no such configuration file"),
         (["--transform-graph", "nowhere"], "--transform-graph nowhere: holds no transform graph"),
         (["--train-data", "nowhere/*"], "no rows to learn from in nowhere/*"),
