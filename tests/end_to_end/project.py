@@ -17,24 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow.core.example.example_pb2 import Example
-from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import event_lib
 
+from pipeline import connect
 from pipeline.config import PROJECT
 
-FRAMEWORKS = ["keras", "sklearn", "xgboost"]
+FRAMEWORKS: tuple[str, ...] = ("keras", "sklearn", "xgboost")
 if importlib.util.find_spec("torch"):
-    FRAMEWORKS.insert(1, "pytorch")
+    FRAMEWORKS = (*FRAMEWORKS, "pytorch")
 STATES = metadata_store_pb2.Execution.State
 SETTINGS = {
-    "root": "output/small",
     "data.path": "data/small",
     "data.span": "2",
     "data.window": "2",
     "data.train_buckets": "3",
     "data.eval_buckets": "2",
     "gate.drift": "warn",
-    "train.frameworks": json.dumps(FRAMEWORKS),
     "train.keras.max_epochs": "3",
     "train.pytorch.max_epochs": "3",
     "train.sklearn.max_trees": "30",
@@ -58,9 +56,19 @@ class Execution:
 
 @dataclass(frozen=True)
 class SmallProject:
-    """The copy, and what its metadata store says."""
+    """The copy, and what its metadata store says.
+
+    Attributes:
+      folder: where it is.
+      local_root: where the runs are, and the artifacts if no other root is set; below it.
+      store_url: the metadata store; empty: the sqlite file in the root.
+      frameworks: what is trained.
+    """
 
     folder: Path
+    local_root: str = "output/small"
+    store_url: str = ""
+    frameworks: tuple[str, ...] = FRAMEWORKS
 
     @classmethod
     def make(cls, folder: Path) -> SmallProject:
@@ -69,7 +77,8 @@ class SmallProject:
             shutil.copytree(
                 PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
             )
-        shutil.copy(PROJECT / "local_runner.py", folder)
+        for runner in ("local_runner.py", "kubeflow_runner.py"):
+            shutil.copy(PROJECT / runner, folder)
         (folder / "data/flights").mkdir(parents=True)
         shutil.copy(PROJECT / "data/flights/schema.pbtxt", folder / "data/flights")
         project = cls(folder)
@@ -91,9 +100,17 @@ class SmallProject:
 
     def command(self, *arguments: str, **settings: str) -> list[str]:
         """The command line of a run; settings are given with __ for the dot."""
-        chosen = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
-        sets = [word for item in chosen.items() for word in ("--set", "=".join(item))]
-        return [sys.executable, "local_runner.py", *sets, *arguments]
+        return [sys.executable, "local_runner.py", *self.overrides(**settings), *arguments]
+
+    def overrides(self, **settings: str) -> list[str]:
+        """The words of a command line that make the configuration of this project."""
+        chosen = SETTINGS | {
+            "root": self.local_root,
+            "train.frameworks": json.dumps(self.frameworks),
+        }
+        chosen |= {"store.url": self.store_url} if self.store_url else {}
+        chosen |= {key.replace("__", "."): value for key, value in settings.items()}
+        return [word for item in chosen.items() for word in ("--set", "=".join(item))]
 
     def environment(self) -> dict[str, str]:
         """The environment without what would lead Python back to the original."""
@@ -127,7 +144,7 @@ class SmallProject:
     @property
     def root(self) -> Path:
         """Where the runs are."""
-        return self.folder / "output/small"
+        return self.folder / self.local_root
 
     @property
     def serving(self) -> list[str]:
@@ -137,8 +154,8 @@ class SmallProject:
 
     def store(self) -> ml_metadata.MetadataStore:
         """The metadata store."""
-        file = str(self.root / "metadata.sqlite")
-        return ml_metadata.MetadataStore(metadata.sqlite_metadata_connection_config(file))
+        url = self.store_url or f"sqlite://{self.root}/metadata.sqlite"
+        return connect.opened(connect.connection_to(url))
 
     def run_ids(self) -> list[str]:
         """The runs in the store, oldest first."""
