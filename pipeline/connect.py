@@ -149,21 +149,22 @@ def opened(connection: pb.ConnectionConfig) -> MetadataStore:
 
 
 class _OrderedStore(MetadataStore):
-    """A store that gives what it was asked for by number in that order, and the rest by number.
+    """A store that gives what it holds by number, and events by their artifact's.
 
-    So does an sqlite store, and TFX's cache counts on it: it takes the first artifact for the first
-    output. A server gives them as they lie in the table.
+    TFX counts on it: its cache takes the first artifact for the first event, and the order of a
+    node's inputs is in its key. An sqlite store nearly does so; a server gives what it holds as it
+    lies in the table.
     """
 
     def _pywrap_cc_call(self, method: Any, request: Message, response: Message) -> None:
         super()._pywrap_cc_call(method, request, response)
-        fields = response.DESCRIPTOR.fields_by_name
         if "options" in request.DESCRIPTOR.fields_by_name and request.HasField("options"):
             return  # They may ask for another order.
-        for one in ("artifact", "execution", "context"):
-            if f"{one}s" in fields:
-                asked = {n: i for i, n in enumerate(getattr(request, f"{one}_ids", ()))}
-                getattr(response, f"{one}s").sort(key=lambda found: asked.get(found.id, found.id))
+        for field, value in response.ListFields():
+            if field.name in ("artifacts", "executions", "contexts"):
+                value.sort(key=lambda found: found.id)
+            elif field.name == "events":
+                value.sort(key=lambda event: (event.artifact_id, event.execution_id))
 
 
 class _PostgresqlStore(_OrderedStore):

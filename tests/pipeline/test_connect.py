@@ -90,6 +90,22 @@ def test_a_store_keeps_every_text(server: services.Server, text: str) -> None:
     assert json.loads(json.loads(facts["json"])["inner"]) == [text]
 
 
+def test_what_a_store_holds_comes_by_number(server: services.Server) -> None:
+    store = connect.opened(connect.connection_to(server.database()))
+    kind = store.put_artifact_type(pb.ArtifactType(name="Rows"))
+    ids = store.put_artifacts([pb.Artifact(type_id=kind, uri=str(n)) for n in range(4)])
+    maker = store.put_execution_type(pb.ExecutionType(name="Maker"))
+    (execution,) = store.put_executions([pb.Execution(type_id=maker)])
+    output = pb.Event.OUTPUT
+    events = [pb.Event(artifact_id=i, execution_id=execution, type=output) for i in ids[::-1]]
+    store.put_events(events)
+    # PostgreSQL writes a row that is changed anew, behind the others.
+    store.put_artifacts([pb.Artifact(id=ids[0], type_id=kind, uri="changed")])
+    assert [a.id for a in store.get_artifacts_by_id([ids[2], ids[0], ids[1]])] == ids[:3]
+    assert [a.id for a in store.get_artifacts_by_type("Rows")] == ids
+    assert [e.artifact_id for e in store.get_events_by_execution_ids([execution])] == ids
+
+
 @pytest.mark.parametrize("password", ["wrong", ""])
 def test_a_wrong_password_is_told(
     server: services.Server, monkeypatch: pytest.MonkeyPatch, password: str
