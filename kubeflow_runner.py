@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
+    from pipeline.cluster.remote import Package, RemoteRun, Server, Value
     from pipeline.config import PipelineConfig
-    from pipeline.remote import Package, RemoteRun, Server, Value
 
 CONFIG = Path("configs/flights-kubeflow.toml")
 BUILD = Path("build")
@@ -186,7 +186,7 @@ def run_local(arguments: argparse.Namespace) -> int:
     """Runs a package on this machine; 1 if a task failed."""
     from datetime import datetime
 
-    from pipeline.remote import Package
+    from pipeline.cluster.remote import Package
     from pipeline.runners.subprocesses import State, TaskResult, run_package
 
     file: Path = arguments.package
@@ -233,8 +233,8 @@ def _server(arguments: argparse.Namespace, config: PipelineConfig) -> Server:
 
 def _compiled(arguments: argparse.Namespace, config: PipelineConfig) -> tuple[Package, list[str]]:
     """The package, and what would keep its tasks from their work."""
+    from pipeline.cluster.remote import Package
     from pipeline.quiet import errors_to
-    from pipeline.remote import Package
 
     BUILD.mkdir(exist_ok=True)
     with errors_to(BUILD / "compile.log"):

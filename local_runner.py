@@ -94,10 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from models import threads
     from pipeline import provenance, runs, unchanged
+    from pipeline.files.storage import is_remote
     from pipeline.frameworks import installed
     from pipeline.lazy import imports
     from pipeline.quiet import errors_to
-    from pipeline.storage import is_remote
 
     console = Console(highlight=False)
     config, left_out = installed(configured)

@@ -64,7 +64,7 @@ class Nodes:
         from tfx.proto.orchestration import pipeline_pb2
         from tfx.utils import name_utils
 
-        from pipeline import packed
+        from pipeline.cluster import packed
         from pipeline.node import executor_class
 
         self._run = project.newest_run(root)
@@ -140,7 +140,7 @@ class Nodes:
         from ml_metadata.proto import metadata_store_pb2
         from tfx.orchestration.portable.mlmd import event_lib
 
-        from pipeline.connect import connection_to
+        from pipeline.store.connect import connection_to
 
         store = ml_metadata.MetadataStore(connection_to(f"sqlite://{self._store}"))
         name = f"{self._ir.pipeline_info.id}.{node_id}"

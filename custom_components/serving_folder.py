@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline import storage
+from pipeline.files import storage
 
 _UNFINISHED = ".pushing-"
 BUNDLE = "bundle.json"

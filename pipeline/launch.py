@@ -11,12 +11,13 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from custom_components.example_gen.spans import available_spans
-from pipeline import metadata, node, roots, runs
+from pipeline import metadata, node, runs
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig, absolute
 from pipeline.errors import UserError
 from pipeline.node import NodeResult, State
 from pipeline.parameters import span_parameter
+from pipeline.store import roots
 
 GATE = "DataGate"
 """A backfill ends here: the span is in the store, checked, for later runs to learn from."""

@@ -16,9 +16,9 @@ from google.protobuf import json_format
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline import connect
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.store import connect
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -13,8 +13,8 @@ from tfx.orchestration import metadata
 from tfx.orchestration.portable.mlmd import context_lib, event_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline import connect, database
 from pipeline.config import PipelineConfig
+from pipeline.store import connect, database
 from pipeline.tasks import record
 
 _CONTEXTS = (context_lib.CONTEXT_TYPE_EXECUTION_CACHE, record.RUN, record.STORE, record.ROOT)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import threads
-from pipeline import provenance, secrets
+from pipeline import provenance
+from pipeline.cluster import secrets
 from pipeline.errors import UserError
 from pipeline.lazy import imports
 from pipeline.parameters import span_parameter
@@ -179,7 +180,8 @@ def _import_launcher() -> None:
     from tfx.orchestration.portable import launcher, partial_run_utils  # noqa: F401
     from tfx.types.standard_artifacts import Examples
 
-    from pipeline import filesystem, local_files, metadata  # noqa: F401
+    from pipeline import metadata  # noqa: F401
+    from pipeline.files import filesystem, local_files
 
     filesystem.register()
     local_files.register()
@@ -319,7 +321,7 @@ def given_pipeline(arguments: argparse.Namespace) -> pipeline_pb2.Pipeline:
     """
     from tfx.proto.orchestration import pipeline_pb2
 
-    from pipeline import packed
+    from pipeline.cluster import packed
 
     if arguments.ir_gzip is not None:
         ir = packed.unpack(arguments.ir_gzip)
@@ -347,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ir = given_pipeline(arguments)
             with suppress(Exception):  # What fails here fails again where it is recorded.
                 executor_class(ir, arguments.node_id)
-        from pipeline import connect
+        from pipeline.store import connect
 
         parameters = {} if arguments.span is None else span_parameter(arguments.span)
         result = run_node(

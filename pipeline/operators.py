@@ -15,13 +15,13 @@ def of(ir: pipeline_pb2.Pipeline) -> dict[Any, Any] | None:
     """
     from tfx.proto.orchestration.executable_spec_pb2 import ContainerExecutableSpec
 
-    from pipeline import filesystem, storage
-    from pipeline.containers import ContainerOperator
+    from pipeline.cluster.containers import ContainerOperator
+    from pipeline.files import filesystem, storage
 
     filesystem.register()
     operators: dict[Any, Any] = {ContainerExecutableSpec: ContainerOperator}
     if storage.is_remote(ir.runtime_spec.pipeline_root.field_value.string_value):
-        from pipeline.staging import OPERATORS
+        from pipeline.files.staging import OPERATORS
 
         operators |= OPERATORS
     return operators

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from custom_components.serving_folder import newest, newest_version
-from pipeline import storage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.lazy import imports
 from pipeline.quiet import errors_to
 

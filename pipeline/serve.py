@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import manifest
-from pipeline import storage
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.lazy import imports
 from pipeline.quiet import errors_to
 

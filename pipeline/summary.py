@@ -24,8 +24,8 @@ from custom_components.selection import Selection
 from models.tuning import result
 from pipeline import metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
+from pipeline.files.storage import Copies, exists, is_remote
 from pipeline.node import NodeResult
-from pipeline.storage import Copies, exists, is_remote
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2

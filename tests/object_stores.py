@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
+from pipeline.files import storage
 
 BUCKET = "bucket"
 _SECONDS = 60.0

@@ -25,7 +25,7 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 
 from custom_components.evaluator.verdict import LIVE, Check, Rule, Slice, Value, Verdict
 from pipeline.config import EvaluateConfig, Metric
-from pipeline.storage import original
+from pipeline.files.storage import original
 
 ROWS = "example_count"
 """TFMA's name for a slice's rows."""

@@ -11,9 +11,9 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from custom_components.example_gen.settings import ColumnType, Table
-from pipeline import filesystem
 from pipeline.config import FeaturesConfig, absolute
 from pipeline.errors import UserError
+from pipeline.files import filesystem
 
 _TYPES = {
     schema_pb2.INT: ColumnType.INT,

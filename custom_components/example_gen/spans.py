@@ -7,7 +7,7 @@ import re
 from tfx.components.example_gen import utils
 from tfx.dsl.io import fileio
 
-from pipeline import filesystem
+from pipeline.files import filesystem
 
 
 def spans_there(folder: str, pattern: str) -> list[str]:

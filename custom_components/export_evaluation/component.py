@@ -55,7 +55,7 @@ def ExportEvaluation(records: BaseChannel, *, url: str, image: str) -> BaseCompo
     for what is only known when the node runs. Take it for a step that is not Python, or that must
     not share the pipeline's libraries or rights. All that is said of the node is here: TFX resolves
     the placeholders, and whoever runs the pipeline starts the container (see
-    `pipeline.containers`).
+    `pipeline.cluster.containers`).
 
     The container gets the records by value: an image of Python alone could read a mounted volume,
     but no bucket. The program travels in the command, so nobody has to build an image. Both are

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import storage
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.provenance import Provenance
 
 FILE = "registration.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from custom_components.registrar.record import Champion, Push, Record, Training
-from pipeline.storage import original
+from pipeline.files.storage import original
 
 DIGEST = "bundle.digest"
 """The bundle's identity: by it a run, a model and a version are found again."""

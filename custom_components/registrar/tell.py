@@ -25,7 +25,7 @@ from custom_components.registrar.record import (
 from custom_components.registrar.tracking import Destination, answers
 from custom_components.selection import FILE as SELECTION_FILE
 from models import mlflow_flavor
-from pipeline.storage import Copies
+from pipeline.files.storage import Copies
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,7 +19,7 @@ from models.dataset import Rows, read
 from models.features import ModelInputs
 from models.tuning import result
 from pipeline.config import FeaturesConfig
-from pipeline.storage import is_remote
+from pipeline.files.storage import is_remote
 from pipeline.train_config import Framework, TrainConfig, TuneConfig
 
 FILE = "best_hyperparameters.txt"

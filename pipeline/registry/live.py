@@ -16,9 +16,10 @@ from custom_components.registrar import tags
 from custom_components.registrar.record import CHALLENGER, CHAMPION, Push
 from models import manifest
 from models.mlflow_flavor import BUNDLE
-from pipeline import runs, storage
+from pipeline import runs
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.registry import store, waiting
 from pipeline.registry.versions import Registry, Version
 

@@ -11,9 +11,9 @@ from custom_components.registrar import tags
 from custom_components.registrar.record import CHAMPION, waiting
 from custom_components.serving_folder import newest
 from models import manifest
-from pipeline import storage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.registry.versions import Registry, Version
 
 _COLUMNS = {

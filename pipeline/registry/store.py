@@ -13,8 +13,9 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from custom_components.registrar.record import Push
 from custom_components.selection import CHAMPION_PROPERTIES, SOURCE_MODEL_URI
 from custom_components.serving_folder import newest, push, withdraw
-from pipeline import connect, storage
 from pipeline.config import PipelineConfig
+from pipeline.files import storage
+from pipeline.store import connect
 
 PUSHER = "Pusher"
 """The node whose PushedModel artifacts say what is live."""

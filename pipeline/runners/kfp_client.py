@@ -13,14 +13,14 @@ from typing import Any, cast
 
 import kfp_server_api as kfp
 
+from pipeline.cluster.kfp_connection import Connection, host_of
+from pipeline.cluster.remote import FINAL, Package, RemoteRun, RemoteTask, moment
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.kfp_connection import Connection, host_of
-from pipeline.remote import FINAL, Package, RemoteRun, RemoteTask, moment
 
 
 class KubeflowServer:
-    """The server of `config.kubeflow`; `pipeline.remote.Server` says what each method is for."""
+    """The server of `config.kubeflow`; `remote.Server` says what each method is for."""
 
     def __init__(self, config: PipelineConfig, *, name: str | None = None) -> None:
         """Takes the configuration, and the pipeline's name if that is another; contacts nothing."""

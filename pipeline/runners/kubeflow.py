@@ -12,11 +12,11 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline import packed
+from pipeline.cluster import packed
+from pipeline.cluster.kfp_settings import Target, apply, command_of, image_of
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.kfp_settings import Target, apply, command_of, image_of
 from pipeline.train_config import Framework
 
 INIT, BACKFILL, FINISH = "init", "backfill", "finish"

@@ -18,11 +18,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline import kfp_package
+from pipeline.cluster import kfp_package
+from pipeline.cluster.kfp_package import Constant, Output, Package, Task
+from pipeline.cluster.process_groups import Groups
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
-from pipeline.kfp_package import Constant, Output, Package, Task
-from pipeline.process_groups import Groups
 
 _POLL_SECONDS = 0.05
 _PYTHONS = ("python", "python3")

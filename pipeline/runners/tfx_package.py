@@ -46,7 +46,7 @@ def compile_package(config: PipelineConfig) -> str:
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(
             default_image=_images(config, pipeline),
-            default_commands=["python", "-m", "pipeline.vertex_task"],
+            default_commands=["python", "-m", "pipeline.cluster.vertex_task"],
             use_pipeline_spec_2_1=True,
         )
     )

@@ -18,12 +18,12 @@ from kfp import dsl
 from kfp.compiler import Compiler
 
 from models.train import JUDGED_BY
-from pipeline import packed
+from pipeline.cluster import packed
+from pipeline.cluster.kfp_settings import Target, apply, command_of, image_of
 from pipeline.cluster_config import TaskSettings
 from pipeline.config import PipelineConfig
-from pipeline.connect import PASSWORD_VARIABLE
 from pipeline.errors import UserError
-from pipeline.kfp_settings import Target, apply, command_of, image_of
+from pipeline.store.connect import PASSWORD_VARIABLE
 from pipeline.train_config import Framework
 
 COMPARE = "compare"

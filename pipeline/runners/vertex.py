@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pipeline import vertex_connection
+from pipeline.cluster import vertex_connection
+from pipeline.cluster.remote import FINAL, Package, RemoteRun, RemoteTask, moment, time_zone
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.remote import FINAL, Package, RemoteRun, RemoteTask, moment, time_zone
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
@@ -23,7 +23,7 @@ _SHOWN = ["name", "display_name", "state", "create_time", "error"]
 
 
 class VertexServer:
-    """The project of `config.vertex`; `pipeline.remote.Server` says what each method is for.
+    """The project of `config.vertex`; `remote.Server` says what each method is for.
 
     It calls the API's own client. The larger `aiplatform.PipelineJob` makes buckets on the way, and
     its schedules cannot be given a new pipeline.

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import threads
-from pipeline import node, provenance, secrets
+from pipeline import node, provenance
+from pipeline.cluster import secrets
 from pipeline.errors import UserError
 from pipeline.lazy import imports
 from pipeline.node import NodeResult, State
@@ -49,9 +50,10 @@ def _backfill(arguments: argparse.Namespace) -> NodeResult | None:
     with imports():
         from tfx.orchestration.portable import partial_run_utils
 
-        from pipeline import connect, launch
+        from pipeline import launch
         from pipeline.display import PlainDisplay
         from pipeline.runners.local import LocalRunner
+        from pipeline.store import connect
 
     ir = node.given_pipeline(arguments)
     store = connect.connection_to(arguments.store).SerializeToString()

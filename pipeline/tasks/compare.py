@@ -23,7 +23,8 @@ from models import history, manifest
 from models.history import History
 from models.manifest import Manifest
 from models.train import METRICS_FILE
-from pipeline import packed, provenance, secrets
+from pipeline import provenance
+from pipeline.cluster import packed, secrets
 from pipeline.config import Metric, PipelineConfig
 from pipeline.errors import UserError
 

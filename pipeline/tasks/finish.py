@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline import connect, node, secrets
+from pipeline import node
+from pipeline.cluster import secrets
 from pipeline.errors import UserError
+from pipeline.store import connect
 from pipeline.tasks import record
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import node, secrets
+from pipeline import node
+from pipeline.cluster import secrets
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -83,7 +84,8 @@ def _begin(arguments: argparse.Namespace) -> list[int]:
 
 
 def _checked(config: PipelineConfig, ir: pipeline_pb2.Pipeline, store: MetadataStore) -> list[int]:
-    from pipeline import launch, roots
+    from pipeline import launch
+    from pipeline.store import roots
 
     roots.check(config, store)
     check_code(config, ir)
@@ -94,7 +96,7 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     """The configuration, with the span that was asked for."""
     from pydantic import ValidationError
 
-    from pipeline.packed import unpack_text
+    from pipeline.cluster.packed import unpack_text
 
     try:
         config = PipelineConfig.model_validate_json(unpack_text(arguments.config_gzip), strict=True)

@@ -14,7 +14,7 @@ from custom_components import serving_folder
 from custom_components.pusher import Executor, Pusher
 from custom_components.selection import SOURCE_MODEL_URI
 from models import manifest
-from pipeline import storage
+from pipeline.files import storage
 from tests import object_stores
 
 

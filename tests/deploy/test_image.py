@@ -215,7 +215,8 @@ def test_everything_in_the_image_is_compiled(image: Image) -> None:
 
 COMPILE = """
 from pathlib import Path
-from pipeline import metadata, packed
+from pipeline import metadata
+from pipeline.cluster import packed
 from pipeline.compiler import compile_pipeline
 from pipeline.config_file import load
 

@@ -19,8 +19,8 @@ from ml_metadata.proto import metadata_store_pb2
 from tensorflow.core.example.example_pb2 import Example
 from tfx.orchestration.portable.mlmd import event_lib
 
-from pipeline import connect
 from pipeline.config import PROJECT
+from pipeline.store import connect
 
 FRAMEWORKS: tuple[str, ...] = ("keras", "sklearn", "xgboost")
 if importlib.util.find_spec("torch"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import storage
+from pipeline.files import storage
 from tests import object_stores
 from tests.end_to_end.project import SmallProject
 from tests.object_stores import BUCKET

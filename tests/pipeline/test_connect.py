@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline import connect, database, metadata, node
+from pipeline import metadata, node
 from pipeline.config_file import DEFAULT, load
 from pipeline.errors import UserError
 from pipeline.node import State
+from pipeline.store import connect, database
 from pipeline.tasks import record
 from tests import services
 from tests.pipeline.toy import compile_toy

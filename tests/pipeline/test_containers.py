@@ -17,9 +17,11 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.standard_artifacts import String
 
-from pipeline import connect, containers, metadata, node, pods
+from pipeline import metadata, node
+from pipeline.cluster import containers, pods
+from pipeline.cluster.pods import Cluster
 from pipeline.node import NodeResult, State
-from pipeline.pods import Cluster
+from pipeline.store import connect
 from tests import object_stores
 from tests.pipeline.kubernetes_server import NAMESPACE, NODE_POD, KubernetesServer
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import connect, metadata, node, packed
+from pipeline import metadata, node
+from pipeline.cluster import packed
+from pipeline.store import connect
 from pipeline.tasks import finish, record
 from tests import services
 from tests.pipeline.toy import compile_toy

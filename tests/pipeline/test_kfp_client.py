@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
-from pipeline.remote import Package
 from pipeline.runners.kfp_client import KubeflowServer
 from tests.pipeline.kfp_server import KfpServer, kfp_server
 

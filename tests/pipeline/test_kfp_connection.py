@@ -118,7 +118,7 @@ def test_a_server_that_is_not_there_or_does_not_answer_is_a_sentence(
         server(api, "kubeflow.host='http://127.0.0.1:1'").runs()
     with pytest.raises(UserError, match=r"cannot be trusted .*begins with http://"):
         server(api, f"kubeflow.host='{api.url.replace('http', 'https')}'").runs()
-    monkeypatch.setattr("pipeline.kfp_connection.SECONDS", (1, 0.05))
+    monkeypatch.setattr("pipeline.cluster.kfp_connection.SECONDS", (1, 0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UserError, match="did not answer within"):

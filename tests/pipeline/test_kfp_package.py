@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kfp import dsl
 
-from pipeline import kfp_package
+from pipeline.cluster import kfp_package
 from pipeline.errors import UserError
 from tests.pipeline.packages import compiled, making, python, taking
 

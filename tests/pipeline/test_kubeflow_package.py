@@ -18,12 +18,13 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline import config_file, packed
+from pipeline import config_file
+from pipeline.cluster import packed
+from pipeline.cluster.kfp_settings import Target
 from pipeline.cluster_config import Retries, TaskSettings, Toleration
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.errors import UserError
-from pipeline.kfp_settings import Target
 from pipeline.runners import kubeflow
 from pipeline.runners.kubeflow import compile_package, problems
 from tests.pipeline.toy import compile_toy

@@ -11,8 +11,8 @@ import pytest
 
 import kubeflow_runner
 from kubeflow_runner import main
+from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT
-from pipeline.remote import Package
 from tests.pipeline.kfp_server import KfpServer, kfp_server
 from tests.pipeline.test_kfp_client import PACKAGE
 

@@ -6,8 +6,8 @@ from tfx.dsl.io import fileio
 from tfx.dsl.io.filesystem_registry import DEFAULT_FILESYSTEM_REGISTRY, FilesystemRegistry
 from tfx.dsl.io.plugins.tensorflow_gfile import TensorflowFilesystem
 
-from pipeline import local_files
-from pipeline.local_files import LocalFiles
+from pipeline.files import local_files
+from pipeline.files.local_files import LocalFiles
 
 
 def test_it_goes_before_tensorflows_for_files_of_this_machine_alone(

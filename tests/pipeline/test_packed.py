@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline import packed
+from pipeline.cluster import packed
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
 from tests.pipeline.toy import compile_toy

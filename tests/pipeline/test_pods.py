@@ -11,9 +11,9 @@ import kubernetes_validate
 import pytest
 from kubernetes import client
 
-from pipeline import pods
+from pipeline.cluster import pods
+from pipeline.cluster.pods import Cluster, Container
 from pipeline.errors import UserError
-from pipeline.pods import Cluster, Container
 from tests.pipeline.kubernetes_server import NAMESPACE, NODE_POD, KubernetesServer, node_pod
 
 CONTAINER = Container("flights-export-1a2b", "python:3.12-slim", ("python", "-c", "print(1)"))

@@ -11,8 +11,9 @@ from custom_components import serving_folder
 from custom_components.registrar import record, tags
 from custom_components.registrar.record import CHALLENGER, CHAMPION
 from models import manifest
-from pipeline import lineage, storage
+from pipeline import lineage
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.registry.live import approve, rollback
 from pipeline.registry.waiting import sync
 from tests import object_stores

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cluster.remote import Package, moment
 from pipeline.errors import UserError
-from pipeline.remote import Package, moment
 
 PACKAGE = Package(
     """

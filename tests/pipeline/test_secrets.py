@@ -13,7 +13,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
-from pipeline import secrets
+from pipeline.cluster import secrets
 from pipeline.errors import UserError
 from tests.services import free_port
 

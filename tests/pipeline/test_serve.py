@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import serve, storage
+from pipeline import serve
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
+from pipeline.files import storage
 from tests import object_stores
 from tests.models import tiny
 

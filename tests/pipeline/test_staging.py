@@ -16,8 +16,9 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types.standard_artifacts import ExternalArtifact
 
-from pipeline import node, storage
+from pipeline import node
 from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.node import NodeResult, State
 from tests import object_stores
 from tests.object_stores import BUCKET

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tfx.dsl.io import fileio
 
-from pipeline import filesystem, storage
 from pipeline.errors import UserError
+from pipeline.files import filesystem, storage
 from tests import object_stores
 from tests.object_stores import BUCKET
 

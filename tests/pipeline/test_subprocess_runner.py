@@ -13,10 +13,11 @@ from kfp import dsl, kubernetes
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline import connect, packed
+from pipeline.cluster import packed
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
 from pipeline.runners.subprocesses import Outcome, State, TaskResult, run_package
+from pipeline.store import connect
 from tests.pipeline.packages import compiled, making, python, taking
 from tests.pipeline.toy import compile_toy
 

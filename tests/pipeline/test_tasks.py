@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from ml_metadata.metadata_store import MetadataStore
 
-from pipeline import connect, metadata, node, packed, roots
+from pipeline import metadata, node
+from pipeline.cluster import packed
 from pipeline.compiler import CODE_DIGEST, compile_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.errors import UserError
+from pipeline.store import connect, roots
 from pipeline.tasks import backfill, finish, init, record
 from tests import services
 from tests.pipeline.toy import compile_toy

@@ -12,10 +12,10 @@ from tfx.utils import import_utils
 
 import custom_components
 from custom_components import artifacts
+from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
-from pipeline.remote import Package
 from pipeline.runners.tfx_package import compile_package
 
 GOLDEN = Path(__file__).parent / "golden/tfx-vertex.yaml"

@@ -20,7 +20,7 @@ from custom_components.registrar import tags
 from models import manifest, train
 from models.bundle import Bundle
 from models.history import PARAMETERS_FILE
-from pipeline import packed
+from pipeline.cluster import packed
 from pipeline.cluster_config import TaskSettings
 from pipeline.config import PROJECT, Metric, PipelineConfig
 from pipeline.config_file import load
@@ -163,7 +163,8 @@ def test_mlflow_knows_the_trainings_and_a_version_of_the_best(
     ran: tuple[Path, subprocesses.Outcome],
 ) -> None:
     folder, outcome = ran
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/root/mlflow.db")
+    uri = f"sqlite:///{folder}/root/mlflow.db"
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
     version = client.get_model_version_by_alias("small-train-only", "challenger")
     (table,) = folder.rglob(compare.FILE)
     assert version.tags["framework"] == json.loads(table.read_text())["champion"]

@@ -19,11 +19,11 @@ from google.cloud.aiplatform_v1.services.schedule_service import ScheduleService
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
 
-from pipeline import vertex_connection
+from pipeline.cluster import vertex_connection
+from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT
 from pipeline.config_file import load
 from pipeline.errors import UserError
-from pipeline.remote import Package
 from pipeline.runners.vertex import VertexServer
 from tests.pipeline.test_kfp_client import OTHER, PACKAGE
 

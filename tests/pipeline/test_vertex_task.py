@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tfx.types.standard_artifacts import Model
 
-from pipeline import vertex_task
-from pipeline.vertex_task import on_mounted_buckets
+from pipeline.cluster import vertex_task
+from pipeline.cluster.vertex_task import on_mounted_buckets
 
 SEEN: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Lets TFX's `fileio` reach gs:// and s3:// by `pipeline.storage`.
+"""Lets TFX's `fileio` reach gs:// and s3:// by `pipeline.files.storage`.
 
 TFX's own way there is TensorFlow's, which has no s3:// without a package that is no longer made.
 """
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tfx.dsl.io import filesystem
 from tfx.dsl.io.filesystem_registry import DEFAULT_FILESYSTEM_REGISTRY
 
-from pipeline import storage
+from pipeline.files import storage
 
 _PRIORITY = 5  # TensorFlow's is 10; the lower one goes first.
 _MAGIC = re.compile(r"[*?[]")

@@ -10,10 +10,10 @@ import uuid
 from ml_metadata.metadata_store import MetadataStore
 from tfx.dsl.io import fileio
 
-from pipeline import filesystem
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
-from pipeline.storage import is_remote
+from pipeline.files import filesystem
+from pipeline.files.storage import is_remote
 from pipeline.tasks import record
 
 FILE = "store-id"

@@ -8,11 +8,11 @@ from typing import Literal
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from pipeline import secrets
+from pipeline.cluster import secrets
 from pipeline.cluster_config import TaskSettings
 from pipeline.config import PipelineConfig
-from pipeline.connect import PASSWORD_FILE_VARIABLE
 from pipeline.errors import UserError
+from pipeline.store.connect import PASSWORD_FILE_VARIABLE
 
 Target = Literal["kfp", "vertex"]
 """Who runs a package: Kubeflow Pipelines or Vertex AI Pipelines."""

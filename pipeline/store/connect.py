@@ -13,9 +13,10 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline import database, packed
+from pipeline.cluster import packed
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.store import database
 
 PASSWORD_VARIABLE = "PIPELINE_STORE_PASSWORD"
 """The environment variable that holds the store's password."""

@@ -24,9 +24,9 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.executable_spec_pb2 import ContainerExecutableSpec
 from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 
-from pipeline import pods
+from pipeline.cluster import pods
+from pipeline.cluster.pods import Container, Say
 from pipeline.errors import UserError
-from pipeline.pods import Container, Say
 
 PASSED_ON = ("EXPORT_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 """What a container gets of the node's environment; the store's password is not among it."""

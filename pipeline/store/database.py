@@ -24,7 +24,7 @@ _PASSWORD = "user or password is wrong: set PIPELINE_STORE_PASSWORD, or store.pa
 _DATABASE = "there is no such database: an administrator makes it, its tables come by themselves"
 _RIGHTS = "the user has no rights there: an administrator grants it all on the database"
 _FULL = "the server has no connection left: raise its limit, or run fewer tasks at once"
-_TLS = "the server wants an encrypted connection: see `connection_to` in pipeline/connect.py"
+_TLS = "the server wants an encrypted connection: see `connection_to` in pipeline/store/connect.py"
 _REASONS = {
     "28000": _PASSWORD,
     "28P01": _PASSWORD,

@@ -24,7 +24,7 @@ from tfx.proto.orchestration.execution_result_pb2 import ExecutorOutput
 from tfx.types.artifact import Artifact
 
 from custom_components.beam import runs_here
-from pipeline import storage
+from pipeline.files import storage
 
 Artifacts = dict[str, list[Artifact]]
 

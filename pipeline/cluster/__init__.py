@@ -1,0 +1,1 @@
+"""What runs elsewhere: packages and servers of Kubeflow and Vertex, and their containers."""
