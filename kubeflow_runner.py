@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="parameter of the run: span=3, note=TEXT, force=true; may be repeated",
+            help="parameter of the run: span=3|newest, note=TEXT, force=true; may be repeated",
         )
     sent.add_argument(
         "--dry-run", action="store_true", help="say what would be sent, and contact nothing"
@@ -268,6 +268,8 @@ def _to_send(
         from pipeline import parameters
 
         # TFX's runner hands the parameter to ExampleGen as it is.
+        if not str(values["span"]).isdecimal():
+            raise UserError(f"--param span={values['span']}: with --pipeline tfx, name its number.")
         values |= parameters.span_parameter(int(values["span"]))
     _written(arguments, package)
     return package, values

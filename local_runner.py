@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
-
-NEWEST = "newest"
+from pipeline.parameters import NEWEST, of_span
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -86,8 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         overrides.append("run.cache=false")
     configured = load(arguments.config or DEFAULT, overrides)
     if arguments.span == NEWEST:
-        data = configured.data.model_copy(update={"span": None})
-        configured = configured.model_copy(update={"data": data})
+        configured = of_span(configured, None)
 
     from rich.console import Console
     from rich.text import Text

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 
 from pipeline.errors import UserError
+from pipeline.parameters import NEWEST
 
 Value = str | bool | int | float
 """The value of a parameter."""
@@ -155,8 +156,10 @@ def _parameter(text: str, inputs: Mapping[str, Mapping[str, str]]) -> tuple[str,
         )
     kind = inputs[name]["parameterType"]
     if kind == "STRING":
-        if name == "span" and value and not value.isdecimal():
-            raise UserError(f"--param {text}: expected a span's number, or nothing: the newest.")
+        if name == "span" and value not in ("", NEWEST) and not value.isdecimal():
+            raise UserError(
+                f"--param {text}: expected a span's number, {NEWEST}, or nothing: as configured."
+            )
         return name, value
     if kind == "BOOLEAN":
         if value not in ("true", "false"):

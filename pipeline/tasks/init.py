@@ -13,6 +13,7 @@ from pipeline import node
 from pipeline.cluster import secrets
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.parameters import NEWEST, of_span
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     node.add_arguments(parser)
     add = parser.add_argument
     add("--config-gzip", required=True, metavar="TEXT", help="configuration, as packed text")
-    add("--span", default="", metavar="N", help="span to ingest; empty: as the configuration says")
+    add("--span", default="", metavar="N", help="span to ingest, or newest; empty: as configured")
     add("--image", default="", help="container image of this task, to keep with the run")
     add("--runner", default="kubeflow", help="who runs this, to keep with the run")
     add("--span-output", type=Path, required=True, metavar="FILE", help="gets the span")
@@ -109,10 +110,13 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     config = config.model_copy(update={"store": store})
     if not arguments.span:
         return config
+    if arguments.span == NEWEST:
+        return of_span(config, None)
     if not arguments.span.isdecimal():
-        raise UserError(f"span is {arguments.span!r}; expected a whole number, as in 4, or nothing")
-    data = config.data.model_copy(update={"span": int(arguments.span)})
-    return config.model_copy(update={"data": data})
+        raise UserError(
+            f"span is {arguments.span!r}; expected a whole number, as in 4, {NEWEST!r} or nothing"
+        )
+    return of_span(config, int(arguments.span))
 
 
 def check_code(config: PipelineConfig, ir: pipeline_pb2.Pipeline) -> None:

@@ -38,6 +38,7 @@ def test_a_package_knows_its_name_its_tasks_and_its_content() -> None:
 
 
 def test_parameters_get_the_type_that_the_package_declares() -> None:
+    assert PACKAGE.parameters(["span=newest", "rows=7"])["span"] == "newest"
     words = ["span=3", "note=a=b", "force=true", "rows=7"]
     assert PACKAGE.parameters(words) == {"span": "3", "note": "a=b", "force": True, "rows": 7}
 

@@ -118,6 +118,12 @@ def test_the_facts_of_a_run_survive_its_nodes(server: services.Server, tmp_path:
     assert len(store.get_contexts_by_type(record.RUN)) == 1
 
 
+def test_init_takes_the_newest_span_where_it_is_asked_for(cluster: Cluster) -> None:
+    (cluster.folder / "data" / "month-5.csv").touch()
+    assert cluster.init("--span", "newest") == 0
+    assert cluster.outputs() == ("5", [3, 4])
+
+
 @pytest.mark.parametrize(
     ("span", "said"),
     [("9", "no file of span 9"), ("two", "span is 'two'; expected a whole number")],
