@@ -87,5 +87,7 @@ def _read(file: str) -> str | None:
 
 
 def _write(file: str, text: str) -> None:
-    with fileio.open(file, "w") as content:
+    fresh = f"{file}.{uuid.uuid4()}"  # Another run may read at this moment: the whole, or nothing.
+    with fileio.open(fresh, "w") as content:
         content.write(text)
+    fileio.rename(fresh, file, overwrite=True)

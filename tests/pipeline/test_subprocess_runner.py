@@ -345,6 +345,8 @@ def test_no_child_outlives_the_runner(tmp_path: Path, sign: signal.Signals) -> N
         stdout=subprocess.PIPE,
         start_new_session=True,
         text=True,
+        # It is ignored where the tests themselves run in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_for((tmp_path / "child").exists)
     runner.send_signal(sign)
