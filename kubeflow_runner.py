@@ -206,6 +206,7 @@ def run_local(arguments: argparse.Namespace) -> int:
     jobs = arguments.jobs or min(4, os.cpu_count() or 1)
     outcome = run_package(file, values, folder=folder, jobs=jobs, run_id=run_id, report=report)
     if outcome.succeeded:
+        print(f"Run {run_id} succeeded; its logs: {folder / 'logs'}")
         return 0
     words = [word for text in arguments.param for word in ("--param", text)]
     words += ["--jobs", str(arguments.jobs)] if arguments.jobs else []

@@ -48,6 +48,7 @@ class KubeflowServer:
         when = (trigger.cron_schedule or trigger.periodic_schedule).to_dict()
         return self.plan(package, parameters) | {
             **{key.replace("_", " "): str(value) for key, value in when.items() if value},
+            "time zone": f"the server's (meant: {self._schedule.timezone})",
             "catch up": self._schedule.catch_up,
             "runs at once": self._schedule.concurrency,
             "paused": self._schedule.paused,
