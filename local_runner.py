@@ -135,6 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if not arguments.resume:
                     this_run.discard()
                 raise
+        launch.begin(note=arguments.note)
         live = console.is_terminal and not arguments.plain
         jobs = arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1)
         bars: list[timeline.Bar] = []
@@ -152,6 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bars += [timeline.Bar.of(part.run_id, r, begin=begin) for r in done.results]
                 this_run.write(finished=False, nodes=[bar.facts() for bar in bars])
                 if done.failed:
+                    launch.end(done.failed)
                     log = this_run.log_file(done.run_id, done.failed.node_id)
                     summary.print_failure(
                         console,
@@ -161,6 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
                         resume=command(arguments, resume=True),
                     )
                     return 1
+        launch.end()
         this_run.timeline_file.write_text(timeline.picture(bars, f"{config.name} {this_run.id}"))
         text = summary.summary(
             config,

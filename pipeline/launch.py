@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.node import NodeResult, State
 from pipeline.parameters import span_parameter
 from pipeline.store import roots
+from pipeline.tasks import record
 
 GATE = "DataGate"
 """A backfill ends here: the span is in the store, checked, for later runs to learn from."""
@@ -76,6 +78,7 @@ class Launch:
           UserError: a node or a span is not there, or `run` was begun with another definition of
             what it has completed.
         """
+        self._config = config
         self._run = run
         self._connection = connection
         self._ir = compile_pipeline(config)
@@ -90,6 +93,25 @@ class Launch:
         self.parts = [Part(backfill_id(run.id, span), span) for span in backfills]
         self.parts.append(Part(run.id, window[-1]))
         self._check_unchanged()
+
+    def begin(self, *, note: str) -> None:
+        """Keeps in the store what is known of the run: span, commit, configuration and so on."""
+        facts = record.begun(self._config, note=note, runner="local")
+        facts["span"] = str(self.parts[-1].span)
+        facts["backfill"] = json.dumps([part.span for part in self.parts[:-1]])
+        self._record(facts)
+
+    def end(self, failed: NodeResult | None = None) -> None:
+        """Keeps how it went: no node failed, or this one."""
+        if failed is None:
+            self._record(record.ended(record.SUCCEEDED))
+        else:
+            facts = record.ended(record.FAILED, failed_node=failed.node_id, reason=failed.error)
+            self._record(facts)
+
+    def _record(self, facts: dict[str, str]) -> None:
+        with metadata.handle(self._connection) as handle:
+            record.write(handle.store, self._run.id, facts)
 
     def execute(self, part: Part, run: Run) -> Part:
         """Runs the nodes of `part` by `run`; the same part, with results."""

@@ -19,6 +19,7 @@ from pipeline.cluster import secrets
 from pipeline.errors import UserError
 from pipeline.store import connect
 from pipeline.tasks import record
+from pipeline.tasks.record import FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 WEBHOOK_VARIABLE = "PIPELINE_WEBHOOK"
 """Holds a webhook that is secret, in place of --webhook."""
-SUCCEEDED, FAILED = "succeeded", "failed"
 _RESULT = "__execution_result__"
 _TRIES, _WAIT_SECONDS, _TIMEOUT_SECONDS = 3, 2.0, 10.0
 
@@ -77,7 +77,8 @@ def _recorded(arguments: argparse.Namespace, ir: pipeline_pb2.Pipeline) -> Outco
     if not facts:
         return Outcome(FAILED, "init", "it did not begin the run; see its log")
     outcome = outcome_of(store, ir, arguments.run_id, facts)
-    record.write(store, arguments.run_id, vars(outcome) | {"finished": record.now()})
+    facts = record.ended(outcome.outcome, failed_node=outcome.failed_node, reason=outcome.reason)
+    record.write(store, arguments.run_id, facts)
     return outcome
 
 

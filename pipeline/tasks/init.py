@@ -71,7 +71,9 @@ def _begin(arguments: argparse.Namespace) -> list[int]:
     metadata.create_tables(connection)
     metadata.register_types(connection, ir)
     with metadata.handle(connection) as handle:
-        facts = _facts(config, arguments)
+        facts = record.begun(
+            config, note=arguments.note, runner=arguments.runner, image=arguments.image
+        )
         record.write(handle.store, arguments.run_id, facts)
         try:
             spans = _checked(config, ir, handle.store)
@@ -139,27 +141,6 @@ def check_code(config: PipelineConfig, ir: pipeline_pb2.Pipeline) -> None:
             f"the image has other code, or other versions of libraries, for {', '.join(differing)} "
             "than the package was compiled with: rebuild the image, or compile the package with it"
         )
-
-
-def _facts(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, str]:
-    """What is kept with the run; a retry leaves nothing of the try before it."""
-    from pipeline import provenance
-    from pipeline.tasks import record
-
-    commit, clean = provenance.commit_and_clean()
-    return {
-        "pipeline": config.name,
-        "commit": (commit or "") + ("" if clean in (True, None) else "+"),
-        "image": arguments.image,
-        "note": arguments.note,
-        "config": config.model_dump_json(),
-        "runner": arguments.runner,
-        "started": record.now(),
-        "span": "",
-        "backfill": "[]",
-        "failed_node": "",
-        "reason": "",
-    }
 
 
 if __name__ == "__main__":

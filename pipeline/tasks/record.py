@@ -10,6 +10,10 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline import provenance
+from pipeline.config import PipelineConfig
+
+SUCCEEDED, FAILED = "succeeded", "failed"
 RUN = "pipeline_run"
 """The type of a run's context, as TFX calls it; its name is the run's id."""
 STORE, ROOT = "metadata_store", "pipeline_root"
@@ -19,6 +23,32 @@ STORE, ROOT = "metadata_store", "pipeline_root"
 def now() -> str:
     """The time in UTC, as facts have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def begun(config: PipelineConfig, *, note: str, runner: str, image: str = "") -> dict[str, str]:
+    """What is known of a run when it begins; a retry leaves nothing of the try before it."""
+    commit, clean = provenance.commit_and_clean()
+    return {
+        "pipeline": config.name,
+        "commit": (commit or "") + ("" if clean in (True, None) else "+"),
+        "image": image,
+        "note": note,
+        "config": config.model_dump_json(),
+        "runner": runner,
+        "started": now(),
+        "failed_node": "",
+        "reason": "",
+    }
+
+
+def ended(outcome: str, *, failed_node: str = "", reason: str = "") -> dict[str, str]:
+    """What is known when it has come to its end: outcome is SUCCEEDED or FAILED."""
+    return {
+        "outcome": outcome,
+        "failed_node": failed_node,
+        "reason": reason,
+        "finished": now(),
+    }
 
 
 def write(store: MetadataStore, run_id: str, facts: Mapping[str, str]) -> None:

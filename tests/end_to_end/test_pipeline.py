@@ -24,6 +24,7 @@ import tensorflow as tf
 from custom_components.evaluator.verdict import CANARY_FILE
 from models import manifest
 from models.bundle import Bundle
+from pipeline.tasks import record
 from tests.end_to_end.project import FRAMEWORKS, SmallProject, raw_row
 
 pytestmark = pytest.mark.e2e
@@ -60,6 +61,10 @@ def test_the_first_run_backfills_then_trains_and_pushes(project: SmallProject) -
     assert states == dict.fromkeys(NODES, "COMPLETE") | {"SchemaGen": "CACHED"}
     assert not TRAINERS & set(project.executions(backfill))
     assert "DataGate" in project.executions(backfill)
+    facts = record.read(project.store(), run)
+    told = {key: facts[key] for key in ("runner", "span", "backfill", "outcome")}
+    assert told == {"runner": "local", "span": "2", "backfill": "[1]", "outcome": "succeeded"}
+    assert json.loads(facts["config"])["name"] == "flights"
 
 
 def test_the_window_holds_both_spans_in_order(project: SmallProject) -> None:
@@ -310,6 +315,9 @@ def test_the_gate_stops_a_span_with_values_outside_their_domain(project: SmallPr
     assert executions["DataGate"].state == "FAILED"
     assert "carrier" in executions["DataGate"].error
     assert not {"Transform", "Pusher"} & set(executions)
+    facts = record.read(project.store(), newest(project))
+    assert (facts["outcome"], facts["failed_node"]) == ("failed", "DataGate")
+    assert "carrier" in facts["reason"]
     assert project.serving == before
 
 
