@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import lineage_commands
 from pipeline.errors import UserError
+from pipeline.housekeeping import commands as housekeeping
 from pipeline.registry.commands import add_commands
 
 
@@ -29,26 +31,6 @@ def _serve(arguments: argparse.Namespace) -> None:
     config = load(arguments.config or DEFAULT, arguments.set)
     location = arguments.directory or config.serving_directory
     serve(location, config.name, host=arguments.host, port=arguments.port)
-
-
-def _lineage(arguments: argparse.Namespace) -> None:
-    from rich.console import Console
-
-    from pipeline import lineage
-    from pipeline.config_file import DEFAULT, load
-
-    given = arguments.artifact
-    if given is not None and not given.isdecimal():
-        raise UserError(f"ARTIFACT_ID: {given!r} is not an artifact's number, as in 23")
-    store = lineage.open(load(arguments.config or DEFAULT, arguments.set))
-    artifact = store.live_model() if given is None else store.artifact(int(given))
-    # A terminal's lines are broken inside the tree; a file's or a pipe's are left whole.
-    width = None if sys.stdout.isatty() else 1000
-    console = Console(highlight=False, width=width)
-    console.print(lineage.tree(artifact))
-    if registered := lineage.registration(artifact):
-        name, version = registered
-        console.print(f"In MLflow: {name} version {version} (registry show {version})")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -103,21 +85,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--port", type=int, default=8080, help="port (default: %(default)s)")
     command.set_defaults(run=_serve)
 
-    command = commands.add_parser(
-        "lineage",
-        parents=[configured],
-        help="show where a model comes from",
-        description="Show what an artifact was made from, and by which nodes and runs.",
-    )
-    command.add_argument(
-        "artifact",
-        nargs="?",
-        metavar="ARTIFACT_ID",
-        help="its number in the store (default: the live model)",
-    )
-    command.set_defaults(run=_lineage)
-
+    lineage_commands.add_commands(commands, configured)
     add_commands(commands, configured)
+    housekeeping.add_commands(commands, configured)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"

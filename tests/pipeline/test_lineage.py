@@ -11,69 +11,13 @@ from pathlib import Path
 
 import pytest
 from ml_metadata.metadata_store import MetadataStore
-from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline import lineage
 from pipeline.__main__ import main
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
-
-COMPLETE, CACHED, FAILED = pb.Execution.COMPLETE, pb.Execution.CACHED, pb.Execution.FAILED
-OUTPUT, INTERNAL_OUTPUT = pb.Event.OUTPUT, pb.Event.INTERNAL_OUTPUT
-
-
-class Writer:
-    """Writes what runs would have left."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        connection = pb.ConnectionConfig()
-        connection.sqlite.filename_uri = str(root / "metadata.sqlite")
-        connection.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        self.store = MetadataStore(connection)
-
-    def artifact(self, kind: str, **properties: int | str) -> int:
-        type_id = self.store.put_artifact_type(pb.ArtifactType(name=kind))
-        artifact = pb.Artifact(type_id=type_id, uri=f"/data/{kind}")
-        for key, value in properties.items():
-            field = "int_value" if isinstance(value, int) else "string_value"
-            setattr(artifact.custom_properties[key], field, value)
-        return int(self.store.put_artifacts([artifact])[0])
-
-    def execution(
-        self,
-        node: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        *,
-        run: str = "run-1",
-        state: int = COMPLETE,
-        output_event: int = OUTPUT,
-    ) -> int:
-        type_id = self.store.put_execution_type(pb.ExecutionType(name=node))
-        execution = pb.Execution(type_id=type_id, last_known_state=state)
-        events = [self._event(i, pb.Event.INPUT, k) for k, i in enumerate(inputs)]
-        events += [self._event(i, output_event, k) for k, i in enumerate(outputs)]
-        contexts = [self._context("node", f"flights.{node}"), self._context("pipeline_run", run)]
-        made, _, _ = self.store.put_execution(
-            execution, [], contexts, reuse_context_if_already_exist=True
-        )
-        for event in events:
-            event.execution_id = made
-        self.store.put_events(events)
-        return int(made)
-
-    @staticmethod
-    def _event(artifact: int, kind: int, index: int) -> pb.Event:
-        event = pb.Event(artifact_id=artifact, type=kind)
-        event.path.steps.add().key = "input" if kind == pb.Event.INPUT else "output"
-        event.path.steps.add().index = index
-        return event
-
-    def _context(self, kind: str, name: str) -> pb.Context:
-        type_id = self.store.put_context_type(pb.ContextType(name=kind))
-        return pb.Context(type_id=type_id, name=name)
+from tests.pipeline.written_store import CACHED, FAILED, INTERNAL_OUTPUT, Writer
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +88,7 @@ def test_the_producer_is_neither_a_cached_nor_a_failed_execution_nor_a_resolver(
     for artifact_id, node in ((2, "ExampleGen"), (3, "Trainer.keras")):
         producer = store.artifact(artifact_id).producer
         assert producer
-        assert (producer.node, producer.run, producer.state) == (node, "run-1", "complete")
+        assert (producer.name, producer.run.id, producer.state) == (node, "run-1", "complete")
 
 
 def test_an_artifact_that_nothing_made_has_no_producer(tmp_path: Path) -> None:
@@ -155,10 +99,10 @@ def test_an_artifact_that_nothing_made_has_no_producer(tmp_path: Path) -> None:
     assert repr(found) == f"<Schema {alone}: /data/Schema>"
 
 
-def test_artifacts_and_executions_say_which_they_are(store: lineage.Store) -> None:
+def test_artifacts_and_nodes_say_which_they_are(store: lineage.Store) -> None:
     model = store.artifact(3)
     assert repr(model) == "<Model 3 by Trainer.keras in run run-1: /data/Model>"
-    assert repr(model.producer) == "<Execution 5: Trainer.keras in run run-1, complete>"
+    assert repr(model.producer) == "<Node Trainer.keras in run run-1, complete (execution 5)>"
 
 
 def test_a_long_history_is_asked_for_a_generation_at_a_time(

@@ -123,7 +123,7 @@ def test_what_was_approved_has_its_lineage(project: Project) -> None:
     move = approve(project.config, "2")
     pushed = lineage.open(project.config).artifact(move.push.pushed_model)
     assert pushed.producer
-    assert (pushed.producer.node, pushed.producer.state) == ("Pusher", "complete")
+    assert (pushed.producer.name, pushed.producer.state) == ("Pusher", "complete")
     champion, *_ = pushed.parents()
     assert champion.uri == project.mlflow.get_model_version("flights", "2").tags[tags.MODEL_URI]
     assert {"Model", "ModelEvaluation"} <= {artifact.type for artifact in pushed.ancestors()}

@@ -1,0 +1,210 @@
+"""What changed from one run to another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+from pipeline.lineage import html
+from pipeline.lineage.artifact import EVALUATION, EXAMPLES, MODEL, Artifact
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.lineage.run import Node, Run
+
+_CODE = "code_digest"
+_DIGITS = 12
+_SCHEMA, _BUNDLE = "schema.pbtxt", "Format-Serving/bundle.json"
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not the same."""
+
+    section: str
+    """"result", "commit", "data", "config", "code", "schema", "versions" or "metrics"."""
+    key: str
+    before: Any
+    """None where it was not there."""
+    after: Any
+    """None where it is not there any more."""
+
+
+@dataclass(frozen=True, repr=False)
+class Difference:
+    """What changed from run `before` to run `after`; iterate over it for the changes."""
+
+    before: Run
+    after: Run
+    changes: tuple[Change, ...]
+    unread: tuple[str, ...] = ()
+    """Why there is no saying whether some of it changed, a sentence each."""
+
+    def section(self, name: str) -> tuple[Change, ...]:
+        """The changes of a section, as in "config"."""
+        return tuple(change for change in self.changes if change.section == name)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def frame(self) -> pd.DataFrame:
+        """The changes as a table, a row for each."""
+        import pandas as pd
+
+        columns = ["section", "key", "before", "after"]
+        return pd.DataFrame([asdict(change) for change in self.changes], columns=columns)
+
+    def __repr__(self) -> str:
+        counts = {change.section: len(self.section(change.section)) for change in self.changes}
+        told = ", ".join(f"{section} {count}" for section, count in counts.items())
+        return f"<Difference from {self.before.id} to {self.after.id}: {told or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        title = html.facts(f"From run {self.before.id} to run {self.after.id}", {})
+        return title + html.table([asdict(change) for change in self.changes])
+
+
+def difference(before: Run, after: Run) -> Difference:
+    """What changed from run `before` to run `after`.
+
+    Where both runs have kept their configuration, that is compared; else their nodes' parameters.
+    The schema, the libraries' versions and the metrics are read from the artifacts' files.
+    """
+    changes: list[Change] = []
+    unread: list[str] = []
+    settings = _config if before.config and after.config else _settings
+    questions: dict[str, Callable[[Run], Facts]] = {
+        "result": _result,
+        "commit": lambda run: {"commit": run.commit or None},
+        "data": _data,
+        "config": settings,
+        "code": _code,
+        "schema": _schema,
+        "versions": _versions,
+        "metrics": _metrics,
+    }
+    for section, facts in questions.items():
+        try:
+            changes += _changes(section, facts(before), facts(after))
+        except UserError as error:
+            unread.append(f"{section}: {error}")
+    return Difference(before, after, tuple(changes), tuple(unread))
+
+
+def _changes(section: str, before: Facts, after: Facts) -> Iterator[Change]:
+    for key in dict.fromkeys((*before, *after)):
+        if before.get(key) != after.get(key):
+            yield Change(section, key, before.get(key), after.get(key))
+
+
+def _result(run: Run) -> Facts:
+    champion = run.champion
+    return {
+        "state": run.state,
+        "champion": champion.properties.get("framework") if champion else None,
+    }
+
+
+def _data(run: Run) -> Facts:
+    """The numbers of the artifacts by the spans that the run ingested or trained on."""
+    found: dict[str, int] = {}
+    models = run.outputs(MODEL)
+    learned_from = models[0].data() if models else ()
+    examples = run.outputs(EXAMPLES)
+    ingested = [a for a in examples if all(p.type != EXAMPLES for p in a.parents())]
+    for artifact in (*learned_from, *ingested):
+        found[f"span {artifact.properties.get('span', '?')}"] = artifact.id
+    return found
+
+
+def _config(run: Run) -> Facts:
+    return dict(_flat(run.config))
+
+
+def _settings(run: Run) -> Facts:
+    return {
+        key: value
+        for node in run.nodes
+        for key, value in _flat(_maker(node).settings, f"{node.name}.")
+        if key != f"{node.name}.{_CODE}"
+    }
+
+
+def _maker(node: Node) -> Node:
+    """Who made the node's outputs: a node that found them knows its settings but in part."""
+    outputs = [a for artifacts in node.outputs.values() for a in artifacts] if node.cached else []
+    return (outputs[0].producer if outputs else None) or node
+
+
+def _code(run: Run) -> Facts:
+    """The digests by node; a digest is of the node's code and of its settings."""
+    return {
+        node.name: str(node.settings[_CODE])[:_DIGITS]
+        for node in run.nodes
+        if _CODE in node.settings
+    }
+
+
+def _schema(run: Run) -> Facts:
+    """The schema's features by their names, each as text."""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    artifact = _first(run, "Schema")
+    if artifact is None:
+        return {}
+    schema = text_format.Parse(artifact.read(_SCHEMA), schema_pb2.Schema())
+    return {
+        feature.name: text_format.MessageToString(feature, as_one_line=True)
+        for feature in schema.feature
+    }
+
+
+def _versions(run: Run) -> Facts:
+    model = _first(run, MODEL)
+    if model is None:
+        return {}
+    bundle = json.loads(model.read(_BUNDLE))
+    return dict(bundle.get("provenance", {}).get("versions", {}))
+
+
+def _metrics(run: Run) -> Facts:
+    evaluation = _first(run, EVALUATION)
+    models = evaluation.verdict().models if evaluation else {}
+    return {
+        f"{name}.{metric}": value
+        for name, metrics in models.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _first(run: Run, kind: str) -> Artifact | None:
+    return next(iter(run.outputs(kind)), None)
+
+
+def _flat(content: Facts, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested settings by their dotted names; a text may be JSON, and nested too."""
+    for key, value in content.items():
+        inner = _parsed(value)
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _parsed(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            pass
+    return value

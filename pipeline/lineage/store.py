@@ -1,0 +1,159 @@
+"""The metadata store, open for questions."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import PipelineConfig
+from pipeline.errors import UserError
+from pipeline.lineage import html
+from pipeline.lineage.artifact import EXAMPLES, Artifact
+from pipeline.lineage.reader import Reader
+from pipeline.lineage.run import Run, parent_of
+from pipeline.store import connect, database
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NOT_MADE = ("pending", "abandoned")
+_SHOWN, _NEAR = 20, 3
+
+
+def open(address: PipelineConfig | Path | str) -> Store:
+    """The store of a pipeline, to read from only.
+
+    Args:
+      address: the pipeline's configuration; or a URL as in `store.url` (sqlite:///FILE,
+        postgresql://…, mysql://…), whose password comes from the environment; or an sqlite file.
+
+    Raises:
+      UserError: there is none, it cannot be reached, or it is something else.
+    """
+    if isinstance(address, PipelineConfig):
+        return Store(Reader(connect.existing(address)))
+    if isinstance(address, Path):
+        address = f"sqlite:///{address.absolute()}"
+    scheme = address.partition("://")[0]
+    if scheme not in ("sqlite", "postgresql", "mysql"):
+        raise UserError(
+            f"{address!r} is no metadata store's address; expected sqlite:///FILE, "
+            "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE, or a Path of a file"
+        )
+    connection = connect.connection_to(address, mode=connect.READ_ONLY)
+    if not connect.exists(connection):
+        raise UserError(f"{database.place(connection)}: there is no metadata store")
+    return Store(Reader(connect.opened(connection)))
+
+
+class Store:
+    """What a pipeline's runs have left, as it is when first asked; open it anew to see more.
+
+    An artifact, a node or a run is the same object however it is reached.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def runs(self, limit: int | None = None) -> tuple[Run, ...]:
+        """The runs, the newest first; a backfill is found in its run's `backfills`."""
+        known = self._reader.runs
+        # A run's backfills come before it: until it begins, they stand alone.
+        own = (run for run in known.values() if parent_of(run.id) not in known)
+        return tuple(islice(own, limit))
+
+    def run(self, run_id: str) -> Run:
+        """The run, or the backfill, with that id.
+
+        Raises:
+          UserError: there is none.
+        """
+        return self._reader.run(run_id)
+
+    def artifact(self, artifact_id: int) -> Artifact:
+        """The artifact with that id.
+
+        Raises:
+          UserError: there is none.
+        """
+        # The store's ids have 64 bits; it fails on more.
+        found = self._reader.artifacts([artifact_id]) if artifact_id < 2**63 else {}
+        if artifact_id not in found:
+            raise UserError(f"there is no artifact {artifact_id} in the metadata store")
+        return found[artifact_id]
+
+    def live_model(self) -> Artifact:
+        """The model that was pushed last.
+
+        Raises:
+          UserError: none has been.
+        """
+        newest = self._reader.live_model
+        if newest is None:
+            raise UserError(
+                "no model is live yet: no run has pushed one. Its gate, evaluator and canary must "
+                "all pass; the summary at a run's end says which did not"
+            )
+        return newest
+
+    def find(self, type: str | None = None, **properties: Any) -> tuple[Artifact, ...]:
+        """The artifacts of a type with these properties, as in `find("ModelSelection", winner="")`.
+
+        Raises:
+          UserError: the store knows no such type.
+        """
+        if type is None:
+            found = self._reader.store.get_artifacts()
+        else:
+            found = self._reader.store.get_artifacts_by_type(type)
+            if not found:
+                self._check_type(type)
+        return tuple(
+            artifact
+            for artifact in self._reader.remember(found)
+            if artifact.state not in _NOT_MADE and properties.items() <= artifact.properties.items()
+        )
+
+    def _check_type(self, name: str) -> None:
+        known = sorted(kind.name for kind in self._reader.store.get_artifact_types())
+        if name not in known:
+            raise UserError(
+                f"the metadata store knows no type {name!r} of artifacts; there are: "
+                f"{', '.join(known) or 'none yet'}"
+            )
+
+    def span(self, number: int) -> tuple[Artifact, ...]:
+        """The examples that were ingested as that span: more than one if its files changed.
+
+        Raises:
+          UserError: none were.
+        """
+        examples = self.find(EXAMPLES)
+        of_span = [a for a in examples if a.properties.get("span") == number]
+        parents = self._reader.parents(of_span)
+        ingested = tuple(a for a in of_span if all(p.type != EXAMPLES for p in parents[a.id]))
+        if not ingested:
+            there = sorted({a.properties["span"] for a in examples if "span" in a.properties})
+            near = sorted(there, key=lambda span: abs(span - number))[:_NEAR]
+            raise UserError(
+                f"span {number} was not ingested; there are {len(there)}, the nearest: "
+                f"{', '.join(map(str, sorted(near))) or 'none yet'}"
+            )
+        return ingested
+
+    def frame(self) -> pd.DataFrame:
+        """The runs as a table, a row for each, the newest first."""
+        import pandas as pd
+
+        runs = self.runs()
+        self._reader.read_ahead(runs)
+        return pd.DataFrame([run.summary() for run in runs])
+
+    def __repr__(self) -> str:
+        runs = self.runs()
+        newest = f", the newest {runs[0].id}" if runs else ""
+        return f"<Store: {len(runs)} runs{newest}>"
+
+    def _repr_html_(self) -> str:
+        return html.table([run.summary() for run in self.runs(_SHOWN)])
