@@ -14,6 +14,7 @@ from pipeline import provenance
 from pipeline.config import PipelineConfig
 
 SUCCEEDED, FAILED = "succeeded", "failed"
+PIPELINE = "pipeline"
 RUN = "pipeline_run"
 """The type of a run's context, as TFX calls it; its name is the run's id."""
 STORE, ROOT = "metadata_store", "pipeline_root"
@@ -52,8 +53,18 @@ def ended(outcome: str, *, failed_node: str = "", reason: str = "") -> dict[str,
 
 
 def write(store: MetadataStore, run_id: str, facts: Mapping[str, str]) -> None:
-    """Keeps `facts` with the run, whose context TFX's launcher takes as it is."""
+    """Keeps `facts` with the run, whose context TFX's launcher takes as it is.
+
+    The first are those of `begun`, which say whose run it is: TFX looks for a pipeline's runs among
+    the children of its context.
+    """
     context = named(store, RUN, run_id)
+    if "pipeline" in facts:
+        parent = named(store, PIPELINE, facts["pipeline"])
+        if parent.id not in {p.id for p in store.get_parent_contexts_by_context(context.id)}:
+            link = pb.ParentContext(parent_id=parent.id, child_id=context.id)
+            with suppress(errors.AlreadyExistsError):  # Another task was quicker.
+                store.put_parent_contexts([link])
     for key, value in facts.items():
         context.custom_properties[key].string_value = value
     store.put_contexts([context])

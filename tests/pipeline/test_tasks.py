@@ -105,6 +105,10 @@ def test_init_makes_the_store_and_says_which_spans_to_ingest(
     assert not list(Path(cluster.config.pipeline_root).glob(".probe*"))
     assert cluster.init("--span", "2") == 0  # a retry
     assert cluster.outputs() == ("2", [1])
+    # Where TFX looks for the runs of a pipeline.
+    run = cluster.store.get_context_by_type_and_name(record.RUN, RUN)
+    above = cluster.store.get_parent_contexts_by_context(run.id)
+    assert [(context.type, context.name) for context in above] == [("pipeline", "flights")]
 
 
 def test_the_facts_of_a_run_survive_its_nodes(server: services.Server, tmp_path: Path) -> None:
