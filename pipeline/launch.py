@@ -18,8 +18,7 @@ from pipeline.config import PipelineConfig, absolute
 from pipeline.errors import UserError
 from pipeline.node import NodeResult, State
 from pipeline.parameters import span_parameter
-from pipeline.store import roots
-from pipeline.tasks import record
+from pipeline.store import record, roots
 
 GATE = "DataGate"
 """A backfill ends here: the span is in the store, checked, for later runs to learn from."""

@@ -14,8 +14,7 @@ from tfx.orchestration.portable.mlmd import context_lib, event_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.config import PipelineConfig
-from pipeline.store import connect, database
-from pipeline.tasks import record
+from pipeline.store import connect, database, record
 
 _CONTEXTS = (context_lib.CONTEXT_TYPE_EXECUTION_CACHE, record.RUN, record.STORE, record.ROOT)
 # A resolver's execution is internal: it passes artifacts on that others made.

@@ -10,7 +10,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.errors import UserError
-from pipeline.tasks import record
+from pipeline.store import record
 
 PINNED = "pinned"
 """The fact of a run that keeps what it used: "yes", or nothing."""

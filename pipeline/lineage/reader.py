@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from pipeline.errors import UserError
 from pipeline.lineage.artifact import PUSHED_MODEL, Artifact
 from pipeline.lineage.run import RESULT, Node, Run, moment, parent_of, state_of
-from pipeline.tasks import record
+from pipeline.store import record
 
 _INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
 # A resolver's event is an INTERNAL_OUTPUT: it passes on what others made.

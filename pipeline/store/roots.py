@@ -14,7 +14,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.files import filesystem
 from pipeline.files.storage import is_remote
-from pipeline.tasks import record
+from pipeline.store import record
 
 FILE = "store-id"
 """The file below a root that says which store belongs to it."""

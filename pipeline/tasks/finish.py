@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 from pipeline import node
 from pipeline.cluster import secrets
 from pipeline.errors import UserError
-from pipeline.store import connect
-from pipeline.tasks import record
-from pipeline.tasks.record import FAILED, SUCCEEDED
+from pipeline.store import connect, record
+from pipeline.store.record import FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore

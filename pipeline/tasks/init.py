@@ -63,7 +63,7 @@ def _begin(arguments: argparse.Namespace) -> list[int]:
 
     with imports():
         from pipeline import metadata
-        from pipeline.tasks import record
+        from pipeline.store import record
 
     config = _config(arguments)
     ir = node.given_pipeline(arguments)

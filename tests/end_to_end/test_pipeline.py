@@ -24,7 +24,7 @@ import tensorflow as tf
 from custom_components.evaluator.verdict import CANARY_FILE
 from models import manifest
 from models.bundle import Bundle
-from pipeline.tasks import record
+from pipeline.store import record
 from tests.end_to_end.project import FRAMEWORKS, SmallProject, raw_row
 
 pytestmark = pytest.mark.e2e

@@ -9,8 +9,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.config import PipelineConfig
 from pipeline.files import storage
-from pipeline.store import connect
-from pipeline.tasks import record
+from pipeline.store import connect, record
 
 COMPLETE, CACHED, RUNNING = pb.Execution.COMPLETE, pb.Execution.CACHED, pb.Execution.RUNNING
 

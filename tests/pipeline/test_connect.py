@@ -19,8 +19,7 @@ from pipeline import metadata, node
 from pipeline.config_file import DEFAULT, load
 from pipeline.errors import UserError
 from pipeline.node import State
-from pipeline.store import connect, database
-from pipeline.tasks import record
+from pipeline.store import connect, database, record
 from tests import services
 from tests.pipeline.toy import compile_toy
 

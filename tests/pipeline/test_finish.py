@@ -14,8 +14,8 @@ import pytest
 
 from pipeline import metadata, node
 from pipeline.cluster import packed
-from pipeline.store import connect
-from pipeline.tasks import finish, record
+from pipeline.store import connect, record
+from pipeline.tasks import finish
 from tests import services
 from tests.pipeline.toy import compile_toy
 

@@ -16,8 +16,7 @@ from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
 from pipeline.housekeeping import gc
-from pipeline.store import connect
-from pipeline.tasks import record
+from pipeline.store import connect, record
 from tests import object_stores, services
 from tests.object_stores import BUCKET
 from tests.pipeline.history_writer import COMPLETE, RUNNING, Writer

@@ -17,8 +17,8 @@ from pipeline.compiler import CODE_DIGEST, compile_pipeline
 from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.errors import UserError
-from pipeline.store import connect, roots
-from pipeline.tasks import backfill, finish, init, record
+from pipeline.store import connect, record, roots
+from pipeline.tasks import backfill, finish, init
 from tests import services
 from tests.pipeline.toy import compile_toy
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.store import connect
-from pipeline.tasks import record
+from pipeline.store import connect, record
 
 COMPLETE, CACHED, FAILED = pb.Execution.COMPLETE, pb.Execution.CACHED, pb.Execution.FAILED
 RUNNING = pb.Execution.RUNNING
