@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,13 @@ from pipeline.lineage_tables import pairs, print_json, show, table
 
 if TYPE_CHECKING:
     from pipeline.lineage import Artifact, Node, Run, Store
+    from pipeline.lineage.drawing import Picture
 
 NEWEST = "newest"
 """Stands for the newest run, in place of its id."""
 _RUN_HELP = f"a run's id, or {NEWEST}"
+_READERS = 20
+"""How many of those who read an artifact a table has: a schema is read in every run."""
 _ARTIFACT_HELP = "an artifact's number in the store"
 Facts = dict[str, Any]
 
@@ -28,9 +32,19 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         configured: A parser with the options --config and --set.
     """
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], about: str, more: str) -> Any:
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], None],
+        about: str,
+        more: str,
+        *,
+        drawn: bool = False,
+    ) -> Any:
         command = commands.add_parser(name, parents=[configured], help=about, description=more)
-        command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        form = command.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        if drawn:
+            form.add_argument("--picture", metavar="FILE", help="draw it into an SVG file instead")
         command.set_defaults(run=run)
         return command
 
@@ -44,6 +58,7 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         _show,
         "show a run, or an artifact",
         "Show a run with its nodes, or an artifact with those who made and read it.",
+        drawn=True,
     )
     command.add_argument("what", metavar="RUN|ARTIFACT_ID", help=f"{_RUN_HELP}; {_ARTIFACT_HELP}")
 
@@ -53,6 +68,7 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         "show where a model comes from",
         "Show what an artifact was made from, and by which nodes and runs. Models that were live "
         "before end it, as their lineage is their own.",
+        drawn=True,
     )
     command.add_argument(
         "artifact",
@@ -112,10 +128,18 @@ def _short(commit: str) -> str:
 
 def _show(arguments: argparse.Namespace) -> None:
     store = _open(arguments)
-    if arguments.what.isdecimal():
+    of = _artifact if arguments.what.isdecimal() else _run
+    if arguments.picture:
+        _save(of(store, arguments.what).picture(), arguments.picture)
+    elif arguments.what.isdecimal():
         _show_artifact(_artifact(store, arguments.what), as_json=arguments.json)
     else:
         _show_run(_run(store, arguments.what), as_json=arguments.json)
+
+
+def _save(picture: Picture, file: str) -> None:
+    picture.save(file)
+    show(f"{picture.title}: drawn in {file}")
 
 
 def _show_run(run: Run, *, as_json: bool) -> None:
@@ -123,7 +147,7 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         "pipeline": run.pipeline,
         "runner": run.runner,
         "failure": run.reason,
-        "decision": next((s.properties.get("reason") for s in run.outputs("ModelSelection")), None),
+        "decision": run.decision,
         "backfills": [backfill.id for backfill in run.backfills],
     }
     nodes = [_node_facts(node) for node in run.nodes]
@@ -140,9 +164,9 @@ def _show_run(run: Run, *, as_json: bool) -> None:
 
 def _show_artifact(artifact: Artifact, *, as_json: bool) -> None:
     facts = _artifact_facts(artifact)
-    consumers = [
-        {"node": node.name, "run": node.run_id, "state": node.state} for node in artifact.consumers
-    ]
+    readers = artifact.consumers
+    told = readers if as_json else readers[-_READERS:]
+    consumers = [{"node": node.name, "run": node.run_id, "state": node.state} for node in told]
     if as_json:
         print_json({**facts, "consumers": consumers})
         return
@@ -151,7 +175,9 @@ def _show_artifact(artifact: Artifact, *, as_json: bool) -> None:
         facts["producer"] = f"{producer.name} in run {producer.run_id}"
     show(pairs(facts | properties))
     if consumers:
-        show("\nRead by", table(consumers))
+        all_told = len(told) == len(readers)
+        last = "" if all_told else f" (the last {len(told)} of {len(readers):,}; --json has all)"
+        show(f"\nRead by{last}", table(consumers))
 
 
 def _lineage(arguments: argparse.Namespace) -> None:
@@ -159,6 +185,9 @@ def _lineage(arguments: argparse.Namespace) -> None:
 
     store, given = _open(arguments), arguments.artifact
     artifact = store.live_model() if given is None else _artifact(store, given)
+    if arguments.picture:
+        _save(artifact.picture(down=arguments.down), arguments.picture)
+        return
     if arguments.json:
         near = "children" if arguments.down else "parents"
         reached = lineage.reached(artifact, down=arguments.down)
@@ -309,10 +338,14 @@ def _source_uris(pushed: Artifact) -> list[str]:
 def _models_of(sources: Iterable[Artifact]) -> list[Facts]:
     """The trainers' models that learned from `sources`, and where each went live."""
     found = dict.fromkeys(a for source in sources for a in (source, *source.models()))
-    pushes = [a for a in found if a.properties.get("pushed") == 1]
+    pushes: dict[str, list[Artifact]] = defaultdict(list)
+    for pushed in found:
+        if pushed.properties.get("pushed") == 1:
+            for uri in _source_uris(pushed):
+                pushes[uri].append(pushed)
     rows = []
     for model in sorted(filter(_is_trained, found), key=lambda a: a.id):
-        own = [pushed for pushed in pushes if model.uri in _source_uris(pushed)]
+        own = pushes[model.uri]
         is_live = any(pushed.is_live for pushed in own)
         rows.append(
             {

@@ -63,9 +63,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     ExampleGen). This one is content with TFX's own.
 
     Outputs: `evaluation`, in TensorFlow Model Analysis's format with `verdict.json` (schema:
-    `verdict.Verdict`), `canary.parquet` and `bootstrap.parquet` beside it, and `blessing`: for each
-    trained candidate a ModelBlessing, whose custom property `candidate` names it, that says whether
-    it may be pushed.
+    `verdict.Verdict`), `canary.parquet`, `bootstrap.parquet` and `curves.parquet` (`curves.Curves`)
+    beside it, and `blessing`: for each trained candidate a ModelBlessing, whose custom property
+    `candidate` names it, that says whether it may be pushed.
     """
 
     SPEC_CLASS = EvaluatorSpec

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
 from tfx.dsl.io import fileio
 
-from custom_components.evaluator import tfma_files
+from custom_components.evaluator import curves, tfma_files
 from custom_components.evaluator.bootstrap import Samples, intervals, resample
 from custom_components.evaluator.candidates import Models
 from custom_components.evaluator.metrics import (
@@ -76,7 +76,7 @@ class Measured:
 
 
 def evaluate(pipeline: beam.Pipeline, asked: Asked) -> None:
-    """Adds an evaluation to the Beam pipeline: when it runs, it writes metrics and canary rows."""
+    """Adds an evaluation to the Beam pipeline: it writes metrics, canary rows and curves."""
     batches = (
         pipeline
         | "Files" >> beam.Create(asked.files)
@@ -96,6 +96,12 @@ def evaluate(pipeline: beam.Pipeline, asked: Asked) -> None:
         | "Thin" >> beam.CombineGlobally(_first, asked.canary_rows)
         | "WriteCanary" >> beam.Map(_write_canary, asked)
     )
+    _ = (
+        batches
+        | "Bin" >> beam.Map(_bin, asked)
+        | "AddUpBins" >> beam.CombineGlobally(curves.add_up, asked.models.names)
+        | "WriteCurves" >> beam.Map(_write_curves, asked)
+    )
 
 
 def evaluate_here(asked: Asked) -> dict[str, int]:
@@ -113,12 +119,15 @@ def evaluate_here(asked: Asked) -> dict[str, int]:
     predict.setup()
     totals: dict[tfma_files.SliceKey, Tallies] = {}
     kept: Kept = []
+    binned = curves.add_up([], asked.models.names)
     for batch in chain.from_iterable(map(predict.process, asked.files)):
         for key, tallies in tally_slices(batch, asked, count):
             totals[key] = _add_up([totals[key], tallies]) if key in totals else tallies
         kept = _first([kept, _keep(batch, asked)], asked.canary_rows)
+        binned = curves.add_up([binned, _bin(batch, asked)], asked.models.names)
     _write([_measure(part, asked.config) for part in totals.items()], asked)
     _write_canary(kept, asked)
+    _write_curves(binned, asked)
     return unusable
 
 
@@ -240,6 +249,22 @@ def _write_canary(rows: Kept, asked: Asked) -> None:
         said = [predictions[place] for _, _, predictions in rows]
         columns[name] = pa.array(said, pa.float64())
     _write_table(pa.table(columns), f"{asked.folder}/{CANARY_FILE}")
+
+
+def _bin(batch: Batch, asked: Asked) -> dict[str, curves.Counts]:
+    """Counts a batch's rows by each model's predictions; unusable ones are counted elsewhere."""
+
+    def ignore(reason: str, rows: int) -> None: ...
+
+    labels = _labels(batch, asked.label, ignore)
+    return {
+        name: curves.count(labels, _usable(name, values, ignore))
+        for name, values in batch.predictions.items()
+    }
+
+
+def _write_curves(binned: dict[str, curves.Counts], asked: Asked) -> None:
+    _write_table(curves.table(binned), f"{asked.folder}/{curves.FILE}")
 
 
 def _write_table(table: pa.Table, path: str) -> None:

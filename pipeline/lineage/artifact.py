@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from custom_components.selection import SOURCE_MODEL_URI
 from pipeline.errors import UserError
-from pipeline.files import storage
-from pipeline.lineage import html
+from pipeline.lineage import files, html, payload
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from tensorflow_model_analysis.view import EvalResult
+    from tensorflow_transform import TFTransformOutput
+
+    from custom_components.canary.report import CanaryReport
+    from custom_components.evaluator.curves import Curves
     from custom_components.evaluator.verdict import Verdict
+    from custom_components.gate_report import Report
+    from custom_components.selection import Selection
+    from models.bundle import Bundle
+    from pipeline.lineage.described import Anomalies, Schema, Statistics
+    from pipeline.lineage.drawing import Picture
     from pipeline.lineage.reader import Reader
     from pipeline.lineage.run import Node
 
 EXAMPLES, MODEL, PUSHED_MODEL = "Examples", "Model", "PushedModel"
 REGISTRATION = "Registration"
 EVALUATION = "ModelEvaluation"
-_DEEP = 16
-"""Generations."""
+SELECTION = "ModelSelection"
 SELECTOR = "ModelSelector"
 _LEARNED_FROM = (EXAMPLES, "TransformGraph", MODEL)
 """The types through which rows reach a model. A model that it was compared with, and statistics to
@@ -30,7 +39,11 @@ tell a drift, are among its ancestors too, but nothing was learned from them."""
 
 @dataclass(frozen=True, repr=False)
 class Artifact:
-    """Something that a node made."""
+    """Something that a node made.
+
+    What lies at its uri is read by `load`, and by the methods after it. They raise UserError if the
+    artifact is of another type, or its file is gone or not what it should be.
+    """
 
     id: int
     type: str = field(compare=False)
@@ -62,11 +75,24 @@ class Artifact:
 
     def ancestors(self) -> tuple[Artifact, ...]:
         """Its parents, their parents and so on, each once, the nearest first."""
-        return self._all_by(self._reader.parents)
+        return self._reader.reached(self, back=True)
 
     def descendants(self) -> tuple[Artifact, ...]:
         """Its children, their children and so on, each once, the nearest first."""
-        return self._all_by(self._reader.children)
+        return self._reader.reached(self, back=False)
+
+    def picture(self, *, down: bool = False, depth: int | None = None) -> Picture:
+        """What it was made of, or what was made of it, as boxes and arrows from left to right.
+
+        It ends at models that were live before, whose own lineage is another one.
+
+        Args:
+          down: what was made of it instead.
+          depth: how many generations of nodes; None for as many as can be read.
+        """
+        from pipeline.lineage import picture
+
+        return picture.of_artifact(self, down=down, depth=depth)
 
     def models(self) -> tuple[Artifact, ...]:
         """The models that learned from it, and where they were pushed; the nearest first.
@@ -77,8 +103,8 @@ class Artifact:
         if self.type == PUSHED_MODEL:
             return ()
         types = (*_LEARNED_FROM, PUSHED_MODEL)
-        found = self._all_by(self._reader.children, through=types, to=PUSHED_MODEL)
-        self._reader.producers(found)
+        found = self._reader.reached(self, back=False, through=types, to=PUSHED_MODEL)
+        self._reader.parents(found)  # At once, as whoever asks for models asks for these next.
         return tuple(artifact for artifact in found if artifact._is_a_model)
 
     @property
@@ -92,7 +118,7 @@ class Artifact:
 
     def data(self) -> tuple[Artifact, ...]:
         """The ingested examples that it learned from, in the order of their spans."""
-        found = self._all_by(self._reader.parents, through=_LEARNED_FROM)
+        found = self._reader.reached(self, back=True, through=_LEARNED_FROM)
         parents = self._reader.parents(found)
         ingested = (
             a
@@ -104,34 +130,6 @@ class Artifact:
     def data_spans(self) -> tuple[int, ...]:
         """The spans that it learned from, in their order."""
         return tuple(sorted({a.properties["span"] for a in self.data() if "span" in a.properties}))
-
-    def _all_by(
-        self,
-        step: Callable[[Iterable[Artifact]], Mapping[int, tuple[Artifact, ...]]],
-        *,
-        through: Collection[str] | None = None,
-        to: str = "",
-    ) -> tuple[Artifact, ...]:
-        found = {self.id: self}
-        generation = [self]
-        back = step == self._reader.parents
-        depth = 0
-        while generation:
-            depth += 1
-            if depth % _DEEP == 0:
-                # A long history: as much again at once, since what is near in time is often next.
-                step(self._reader.beside(generation, len(found), back=back))
-            # A generation at a time, as each question to the store costs more than its answer.
-            reached = {a.id: a for near in step(generation).values() for a in near}
-            new = [
-                a
-                for a in reached.values()
-                if a.id not in found and (through is None or a.type in through)
-            ]
-            found |= {a.id: a for a in new}
-            generation = [a for a in new if a.type != to]
-        del found[self.id]
-        return tuple(found.values())
 
     @property
     def is_live(self) -> bool:
@@ -175,23 +173,79 @@ class Artifact:
             )
         return {str(metric): value for metric, value in metrics.items()}
 
-    def verdict(self) -> Verdict:
-        """What an evaluation found and decided.
+    def load(self) -> Any:
+        """What suits its type: the same as the method that is named for it, as in `statistics()`.
 
         Raises:
-          UserError: there is no verdict at its uri, or not one that this code understands.
+          UserError: nothing of its type can be loaded, or the file is gone or not understood.
         """
-        from pydantic import ValidationError
+        return payload.load(self)
 
-        from custom_components.evaluator.verdict import FILE, Verdict  # brings NumPy
+    def verdict(self) -> Verdict:
+        """What an evaluation (ModelEvaluation) found and decided."""
+        return payload.verdict(self)
 
-        try:
-            return Verdict.model_validate_json(self.read(FILE))
-        except ValidationError as error:
-            raise UserError(
-                f"{self.uri}/{FILE}: not a verdict that this code understands: "
-                f"{error.errors()[0]['msg']}; it was written by another version"
-            ) from None
+    def selection(self) -> Selection:
+        """Which model was chosen, and why (ModelSelection)."""
+        return payload.selection(self)
+
+    def canary(self) -> CanaryReport:
+        """How the pushed form of a model answered (InfraBlessing)."""
+        return payload.canary(self)
+
+    def gate(self) -> Report:
+        """What the data gate found in a span (GateReport)."""
+        return payload.gate(self)
+
+    def history(self) -> pd.DataFrame:
+        """How a training went (ModelRun, or a Model or PushedModel that is no ensemble).
+
+        Has a row for each `step`, numbered from 1, with the mean cross entropy in nats of the
+        rows: `learned` in the training on all rows; `search_learned` and `search_held_out` in the
+        one on part of them that found how many steps to take; NaN where one was over. Its `attrs`
+        say the `framework`, what a `step` is ("epoch", "tree"), how many `steps` were taken, and
+        the `seconds` of both.
+        """
+        return payload.history(self)
+
+    def statistics(self, split: str | None = None) -> Statistics:
+        """The statistics of a split, or of the first one (ExampleStatistics)."""
+        return payload.statistics(self, split)
+
+    def schema(self) -> Schema:
+        """What data must look like (Schema)."""
+        return payload.schema(self)
+
+    def anomalies(self, split: str | None = None) -> Anomalies:
+        """Where a split, or any of them, breaks the schema (ExampleAnomalies)."""
+        return payload.anomalies(self, split)
+
+    def curves(self) -> Curves:
+        """Calibration and thresholds of the models of an evaluation (ModelEvaluation)."""
+        return payload.curves(self)
+
+    def tfma(self, model: str | None = None) -> EvalResult:
+        """The evaluation of a model, or of the first one, for TFMA's views (ModelEvaluation)."""
+        return payload.tfma_result(self, model)
+
+    def bundle(self) -> Bundle:
+        """A model, loaded to predict with (Model, PushedModel)."""
+        return payload.bundle(self)
+
+    def rows(self, split: str | None = None, limit: int | None = None) -> pd.DataFrame:
+        """The rows of a split, or of the first one (Examples); at most `limit`, if it is given.
+
+        A missing text is None, a missing number NaN; of several values in a row the first counts.
+        """
+        return payload.rows(self, split, limit)
+
+    def transform_output(self) -> TFTransformOutput:
+        """The graph that makes of raw columns what models learn from (TransformGraph)."""
+        return payload.transform_output(self)
+
+    def page(self) -> str:
+        """The report of a run, as HTML (Report)."""
+        return payload.page(self)
 
     def read(self, name: str) -> str:
         """The text of the file of that name below its uri.
@@ -199,15 +253,7 @@ class Artifact:
         Raises:
           UserError: it is not there, or it is no text.
         """
-        try:
-            with storage.Copies() as copies:
-                return copies.of(f"{self.uri}/{name}").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text"
-            raise UserError(
-                f"{self.uri}/{name}: {self.type} {self.id} has no such file that can be read "
-                f"({why}); its folder may have been removed or moved since"
-            ) from None
+        return files.text(self, name)
 
     def __repr__(self) -> str:
         made = f" by {self.producer.name} in run {self.producer.run_id}" if self.producer else ""

@@ -14,11 +14,13 @@ from pipeline.lineage.artifact import EVALUATION, EXAMPLES, MODEL, Artifact
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.lineage.compared import Changes
+    from pipeline.lineage.described import Statistics
     from pipeline.lineage.run import Node, Run
 
 _CODE = "code_digest"
 _DIGITS = 12
-_SCHEMA, _BUNDLE = "schema.pbtxt", "Format-Serving/bundle.json"
+_BUNDLE = "Format-Serving/bundle.json"
 
 Facts = Mapping[str, Any]
 
@@ -28,7 +30,8 @@ class Change:
     """One thing that is not the same."""
 
     section: str
-    """"result", "commit", "data", "config", "code", "schema", "versions" or "metrics"."""
+    """"result", "commit", "data", "config", "code", "statistics", "schema", "versions" or
+    "metrics"."""
     key: str
     before: Any
     """None where it was not there."""
@@ -77,33 +80,41 @@ def difference(before: Run, after: Run) -> Difference:
     """What changed from run `before` to run `after`.
 
     Where both runs have kept their configuration, that is compared; else their nodes' parameters.
-    The schema, the libraries' versions and the metrics are read from the artifacts' files.
+    The statistics, the schema, the libraries' versions and the metrics are read from the artifacts'
+    files. Of the statistics, the rows of each split are compared, and what was counted of a feature
+    in the first one, if it moved noticeably (`compared` says what that is).
     """
     changes: list[Change] = []
     unread: list[str] = []
     settings = _config if before.config and after.config else _settings
-    questions: dict[str, Callable[[Run], Facts]] = {
-        "result": _result,
-        "commit": lambda run: {"commit": run.commit or None},
-        "data": _data,
-        "config": settings,
-        "code": _code,
+    comparisons: dict[str, Callable[[Run, Run], Changes]] = {
+        "result": _of(_result),
+        "commit": _of(lambda run: {"commit": run.commit or None}),
+        "data": _of(_data),
+        "config": _of(settings),
+        "code": _of(_code),
+        "statistics": _statistics,
         "schema": _schema,
-        "versions": _versions,
-        "metrics": _metrics,
+        "versions": _of(_versions),
+        "metrics": _of(_metrics),
     }
-    for section, facts in questions.items():
+    for section, compare in comparisons.items():
         try:
-            changes += _changes(section, facts(before), facts(after))
+            changes += [Change(section, *change) for change in compare(before, after)]
         except UserError as error:
             unread.append(f"{section}: {error}")
     return Difference(before, after, tuple(changes), tuple(unread))
 
 
-def _changes(section: str, before: Facts, after: Facts) -> Iterator[Change]:
+def _of(question: Callable[[Run], Facts]) -> Callable[[Run, Run], Changes]:
+    """Compares the answers to a question."""
+    return lambda before, after: _changes(question(before), question(after))
+
+
+def _changes(before: Facts, after: Facts) -> Changes:
     for key in dict.fromkeys((*before, *after)):
         if before.get(key) != after.get(key):
-            yield Change(section, key, before.get(key), after.get(key))
+            yield key, before.get(key), after.get(key)
 
 
 def _result(run: Run) -> Facts:
@@ -154,19 +165,41 @@ def _code(run: Run) -> Facts:
     }
 
 
-def _schema(run: Run) -> Facts:
-    """The schema's features by their names, each as text."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
+def _statistics(before: Run, after: Run) -> Changes:
+    from pipeline.lineage import compared
 
-    artifact = _first(run, "Schema")
-    if artifact is None:
-        return {}
-    schema = text_format.Parse(artifact.read(_SCHEMA), schema_pb2.Schema())
-    return {
-        feature.name: text_format.MessageToString(feature, as_one_line=True)
-        for feature in schema.feature
-    }
+    old, new = _both(before, after, "ExampleStatistics")
+    if old == new or not (old and new):
+        return
+    was, now = _splits(old), _splits(new)
+    yield from _changes(*({f"rows of {s.split}": s.rows for s in splits} for splits in (was, now)))
+    yield from compared.statistics(was[0], now[0])
+
+
+def _splits(artifact: Artifact) -> list[Statistics]:
+    """The statistics of each split."""
+    first = artifact.statistics()
+    return [first, *(artifact.statistics(name) for name in first.splits if name != first.split)]
+
+
+def _schema(before: Run, after: Run) -> Changes:
+    from pipeline.lineage import compared
+
+    old, new = _both(before, after, "Schema")
+    if old != new and old and new:
+        yield from compared.schema(old.schema(), new.schema())
+
+
+def _both(before: Run, after: Run, kind: str) -> tuple[Artifact | None, Artifact | None]:
+    """The first artifact of a type of each run; None if neither has one.
+
+    Raises:
+      UserError: one of them alone has.
+    """
+    old, new = _first(before, kind), _first(after, kind)
+    if (old is None) != (new is None):
+        raise UserError(f"run {(before if old is None else after).id} has made no {kind}")
+    return old, new
 
 
 def _versions(run: Run) -> Facts:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from google.protobuf import json_format
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
+from ml_metadata.proto import metadata_store_service_pb2 as service
 
 from pipeline.errors import UserError
 from pipeline.lineage.artifact import PUSHED_MODEL, Artifact
-from pipeline.lineage.run import RESULT, Node, Run, moment, parent_of, state_of
+from pipeline.lineage.events import GIVEN, INPUTS, MADE, Events, Ids, once
+from pipeline.lineage.places import Place, Places
+from pipeline.lineage.run import COMPLETE, RESULT, Node, Run, moment, parent_of, state_of
 from pipeline.store import record
 
-_INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
-# A resolver's event is an INTERNAL_OUTPUT: it passes on what others made.
-_OUTPUTS = (pb.Event.OUTPUT, pb.Event.INTERNAL_OUTPUT)
+_PAGE, _LARGEST_PAGE = 20, 100
+"""ML Metadata gives 101 at most, and leaves out the rest of a larger page without a word."""
+_DEEP = 16
+"""Generations."""
 
 Ends = dict[str, tuple[Artifact, ...]]
 """The inputs, or the outputs, of a node by their names."""
@@ -32,13 +36,17 @@ class Reader:
 
     def __init__(self, store: MetadataStore) -> None:
         self.store = store
+        self._events = Events(store)
+        self._places = Places(self)
         self._artifacts: dict[int, Artifact] = {}
         self._nodes: dict[int, Node] = {}
-        self._places: dict[int, tuple[str, str, str]] = {}
-        self._by_artifact: dict[int, list[pb.Event]] = {}
-        self._by_node: dict[int, list[pb.Event]] = {}
+        self._runs: dict[str, Run | None] = {}
+        self._listed: list[Run] = []
+        self._unlisted = _newest(store, "GetContextsByType", "contexts", record.RUN)
         self._of_runs: dict[int, tuple[Node, ...]] = {}
-        self._producers: dict[int, Node | None] = {}
+        self._makers: dict[int, int | None] = {}
+        self._whole: dict[str, set[int]] = {}
+        """The numbers of all artifacts of the types that were read as a whole."""
 
     def artifacts(self, ids: Iterable[int]) -> dict[int, Artifact]:
         """The artifacts by their ids, in the order of these; those that are not there left out."""
@@ -48,21 +56,20 @@ class Reader:
             self.remember(self.store.get_artifacts_by_id(unknown))
         return {i: self._artifacts[i] for i in wanted if i in self._artifacts}
 
-    def beside(
-        self, artifacts: Iterable[Artifact], count: int, *, back: bool
-    ) -> tuple[Artifact, ...]:
-        """The artifacts that were made just before these, or after; about `count`."""
-        ids = [artifact.id for artifact in artifacts]
-        first = max(1, min(ids) - count) if back else min(ids)
-        last = max(ids) if back else max(ids) + count
-        return tuple(self.artifacts(range(first, last + 1)).values())
-
     def remember(self, artifacts: Iterable[pb.Artifact]) -> tuple[Artifact, ...]:
         """The artifacts that were read; each is the same object however it is reached."""
-        return tuple(self._artifacts.setdefault(a.id, self._artifact(a)) for a in artifacts)
+        return tuple(self._artifacts.get(a.id) or self._artifact(a) for a in artifacts)
+
+    def find(self, kind: str | None, properties: Mapping[str, Any]) -> tuple[Artifact, ...]:
+        """The artifacts of a type, or of any, that have these properties."""
+        store = self.store
+        found = store.get_artifacts() if kind is None else store.get_artifacts_by_type(kind)
+        # Most are left out before they are made into anything.
+        wanted = (a for a in found if all(_has(a, *wish) for wish in properties.items()))
+        return self.remember(wanted)
 
     def _artifact(self, artifact: pb.Artifact) -> Artifact:
-        return Artifact(
+        made = self._artifacts[artifact.id] = Artifact(
             id=artifact.id,
             type=artifact.type,
             uri=artifact.uri,
@@ -71,6 +78,7 @@ class Reader:
             state=str(pb.Artifact.State.Name(artifact.state)).lower(),
             _reader=self,
         )
+        return made
 
     def nodes(self, ids: Iterable[int]) -> dict[int, Node]:
         """The nodes by the ids of their executions, in the order of these."""
@@ -81,11 +89,11 @@ class Reader:
         return {i: self._nodes[i] for i in wanted if i in self._nodes}
 
     def _remember_nodes(self, executions: Iterable[pb.Execution]) -> tuple[Node, ...]:
-        return tuple(self._nodes.setdefault(e.id, self._node(e)) for e in executions)
+        return tuple(self._nodes.get(e.id) or self._node(e) for e in executions)
 
     def _node(self, execution: pb.Execution) -> Node:
         properties = values(execution.properties) | values(execution.custom_properties)
-        return Node(
+        made = self._nodes[execution.id] = Node(
             id=execution.id,
             type=execution.type,
             state=state_of(execution),
@@ -95,44 +103,65 @@ class Reader:
             _result=str(properties.get(RESULT) or ""),
             _reader=self,
         )
+        return made
 
-    def place(self, node: Node) -> tuple[str, str, str]:
+    def place(self, node: Node) -> Place:
         """The node's id, and the names of the run and of the pipeline that it belongs to."""
-        if node.id not in self._places:
-            # The one question that the store answers for a single execution only.
-            contexts = self.store.get_contexts_by_execution(node.id)
-            names = {context.type: context.name for context in contexts}
-            name = names.get("node", "").partition(".")[2]
-            self._places[node.id] = name, names.get(record.RUN, ""), names.get("pipeline", "")
-        return self._places[node.id]
+        return self._places.of(node)
 
-    @cached_property
-    def runs(self) -> dict[str, Run]:
-        """Every run and every backfill by its id, the newest first."""
-        found = self.store.get_contexts_by_type(record.RUN)
-        found.sort(key=lambda c: (c.create_time_since_epoch, c.id), reverse=True)
-        return {
-            context.name: Run(
-                id=context.name,
-                facts=record.texts(context),
-                begun=moment(context.create_time_since_epoch),
-                _context=context.id,
-                _reader=self,
-            )
-            for context in found
-        }
+    def runs(self) -> Iterator[Run]:
+        """Every run and every backfill, the newest first; read as far as is looked at."""
+        for i in count():
+            if i == len(self._listed):
+                context = next(self._unlisted, None)
+                if context is None:
+                    return
+                self._listed.append(self._runs.get(context.name) or self._run(context))
+            yield self._listed[i]
 
-    @cached_property
-    def _backfills(self) -> Mapping[str, list[Run]]:
-        found = defaultdict(list)
-        for run in reversed(self.runs.values()):
-            if parent := parent_of(run.id):
-                found[parent].append(run)
-        return found
+    def _run(self, context: pb.Context) -> Run:
+        made = self._runs[context.name] = Run(
+            id=context.name,
+            facts=record.texts(context),
+            begun=moment(context.create_time_since_epoch),
+            _context=context.id,
+            _reader=self,
+        )
+        return made
 
-    def backfills(self, run_id: str) -> tuple[Run, ...]:
+    def known_run(self, run_id: str) -> Run | None:
+        """The run, or the backfill, with that id, or None if there is none."""
+        if run_id not in self._runs:
+            context = self.store.get_context_by_type_and_name(record.RUN, run_id)
+            self._runs[run_id] = self._run(context) if context else None
+        return self._runs[run_id]
+
+    def run(self, run_id: str) -> Run:
+        """The run, or the backfill, with that id.
+
+        Raises:
+          UserError: there is none.
+        """
+        run = self.known_run(run_id)
+        if run is None:
+            from difflib import get_close_matches
+
+            ids = [run.id for run in self.runs()]
+            near = get_close_matches(run_id, ids, 1) or ids[:1]
+            hint = f"; did you mean {near[0]}?" if near else ": it has none yet"
+            raise UserError(f"there is no run {run_id!r} in the metadata store{hint}")
+        return run
+
+    def backfills(self, run: Run) -> tuple[Run, ...]:
         """The backfills of a run, the oldest first."""
-        return tuple(self._backfills.get(run_id, ()))
+        found, passed = [], False
+        for other in self.runs():
+            if parent_of(other.id) == run.id:
+                found.append(other)
+            elif passed and "started" in run.facts:
+                break  # Its own are next to it, as its facts are kept before any of its nodes run.
+            passed = passed or other is run
+        return tuple(reversed(found))
 
     def nodes_of_run(self, context: int) -> tuple[Node, ...]:
         """Everything that ran in a run, in the order of its begin."""
@@ -141,152 +170,173 @@ class Reader:
             self._of_runs[context] = tuple(sorted(found, key=lambda node: node.id))
         return self._of_runs[context]
 
-    def read_ahead(self, runs: Iterable[Run]) -> None:
-        """Reads what the nodes of all these runs made, before the runs are asked one by one."""
-        self.made([node for run in runs for node in run.tries])
+    def read_ahead(self, runs: Iterable[Run], kind: str) -> None:
+        """Reads what the nodes of all these runs made of a type, before they are asked singly."""
+        self._whole[kind] = {a.id for a in self.remember(self.store.get_artifacts_by_type(kind))}
+        self._events.load([node.id for run in runs for node in run.tries])
 
-    def _events(
-        self,
-        known: dict[int, list[pb.Event]],
-        ids: list[int],
-        ask: Callable[[list[int]], list[pb.Event]],
-        key: str,
-    ) -> Iterator[pb.Event]:
-        """The events of artifacts, or of nodes; the store is asked for those unknown."""
-        unknown = [i for i in dict.fromkeys(ids) if i not in known]
-        if unknown:
-            known |= {i: [] for i in unknown}
-            for event in ask(unknown):
-                known[getattr(event, key)].append(event)
-        return (event for i in dict.fromkeys(ids) for event in known[i])
-
-    def _events_of_artifacts(self, artifacts: Iterable[Artifact]) -> Iterator[pb.Event]:
-        ids = [artifact.id for artifact in artifacts]
-        ask = self.store.get_events_by_artifact_ids
-        return self._events(self._by_artifact, ids, ask, "artifact_id")
-
-    def _events_of_nodes(self, nodes: Iterable[Node]) -> Iterator[pb.Event]:
+    def made_of_type(self, nodes: Iterable[Node], kind: str) -> tuple[Artifact, ...]:
+        """What nodes made of a type, or found in the cache; of resolvers nothing."""
         ids = [node.id for node in nodes]
-        ask = self.store.get_events_by_execution_ids
-        return self._events(self._by_node, ids, ask, "execution_id")
+        self._events.load(ids)
+        made = [a for i in ids for a in once(self._events.ends(i, MADE))]
+        if kind in self._whole:
+            made = [a for a in made if a in self._whole[kind]]
+        artifacts = self.artifacts(made)
+        return tuple(artifacts[a] for a in made if a in artifacts and artifacts[a].type == kind)
 
     def producers(self, artifacts: Iterable[Artifact]) -> dict[int, Node | None]:
         """The producers by the artifacts' ids."""
-        artifacts = list(artifacts)
-        unknown = [a for a in artifacts if a.id not in self._producers]
-        events = [e for e in self._events_of_artifacts(unknown) if e.type == pb.Event.OUTPUT]
-        makers = self.nodes(event.execution_id for event in events)
-        made: dict[int, list[Node]] = defaultdict(list)
-        for event in events:
-            made[event.artifact_id].append(makers[event.execution_id])
-        for artifact in unknown:
-            # Others than the maker took it from the cache, or failed.
-            self._producers[artifact.id] = min(
-                made[artifact.id], key=lambda n: (n.state != "complete", n.id), default=None
-            )
-        return {artifact.id: self._producers[artifact.id] for artifact in artifacts}
+        makers = self._makers_of(artifact.id for artifact in artifacts)
+        nodes = self.nodes(maker for maker in makers.values() if maker)
+        return {i: nodes[maker] if maker else None for i, maker in makers.items()}
+
+    def _makers_of(self, artifacts: Iterable[int]) -> dict[int, int | None]:
+        """The first execution that made each artifact, and came to its end."""
+        users = self._events.users(artifacts)
+        unsure = {}
+        for i, users_of in users.items():
+            if i not in self._makers:
+                if len(users_of.makers) > 1:
+                    unsure[i] = users_of.makers
+                else:
+                    self._makers[i] = users_of.makers[0] if users_of.makers else None
+        # Others than the maker took it from the cache, or failed: it is nearly always the first.
+        take = 2
+        while unsure:
+            states = self.nodes(maker for makers in unsure.values() for maker in makers[:take])
+            for i, makers in list(unsure.items()):
+                whole = next((m for m in makers[:take] if states[m].state == COMPLETE), None)
+                if whole or take >= len(makers):
+                    self._makers[i] = whole or makers[0]
+                    del unsure[i]
+            take *= 8
+        return {i: self._makers[i] for i in users}
 
     def consumers(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Node, ...]]:
         """Those that read an artifact, by the artifacts' ids."""
-        artifacts = list(artifacts)
-        events = [e for e in self._events_of_artifacts(artifacts) if e.type in _INPUTS]
-        readers = self.nodes(sorted(event.execution_id for event in events))
-        found: dict[int, dict[int, Node]] = {artifact.id: {} for artifact in artifacts}
-        for event in sorted(events, key=lambda e: e.execution_id):
-            found[event.artifact_id][event.execution_id] = readers[event.execution_id]
-        return {i: tuple(nodes.values()) for i, nodes in found.items()}
+        users = self._events.users(artifact.id for artifact in artifacts)
+        nodes = self.nodes(sorted({r for users_of in users.values() for r in users_of.readers}))
+        return {i: tuple(nodes[r] for r in users_of.readers) for i, users_of in users.items()}
 
     def inputs(self, nodes: Iterable[Node]) -> dict[int, Ends]:
         """What nodes read, by the executions' ids."""
-        return self._ends(list(nodes), _INPUTS)
+        return self._ends(nodes, INPUTS)
 
     def outputs(self, nodes: Iterable[Node]) -> dict[int, Ends]:
         """What nodes gave, by the executions' ids."""
-        return self._ends(list(nodes), _OUTPUTS)
+        return self._ends(nodes, GIVEN)
 
     def made(self, nodes: Iterable[Node]) -> dict[int, tuple[Artifact, ...]]:
         """What nodes made, or found in the cache, by the executions' ids; of resolvers nothing."""
-        return _once(self._ends(list(nodes), (pb.Event.OUTPUT,)))
+        ends = self._ends(nodes, MADE)
+        return {i: tuple(dict.fromkeys(a for g in e.values() for a in g)) for i, e in ends.items()}
 
-    def _ends(self, nodes: list[Node], types: tuple[int, ...]) -> dict[int, Ends]:
-        events = [event for event in self._events_of_nodes(nodes) if event.type in types]
-        artifacts = self.artifacts(event.artifact_id for event in events)
-        found: dict[int, dict[str, list[tuple[int, int]]]]
-        found = {node.id: defaultdict(list) for node in nodes}
-        for event in events:
-            for key, index in _steps(event):
-                found[event.execution_id][key].append((index, event.artifact_id))
+    def _ends(self, nodes: Iterable[Node], types: tuple[int, ...]) -> dict[int, Ends]:
+        ids = [node.id for node in nodes]
+        self._events.load(ids)
+        found = {i: self._events.ends(i, types) for i in ids}
+        artifacts = self.artifacts(i for ends in found.values() for i in once(ends))
         return {
-            node_id: {
-                key: tuple(artifacts[i] for _, i in sorted(ends[key]) if i in artifacts)
-                for key in sorted(ends)
-            }
-            for node_id, ends in found.items()
+            i: {k: tuple(artifacts[a] for a in group if a in artifacts) for k, group in e.items()}
+            for i, e in found.items()
         }
 
     def parents(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Artifact, ...]]:
         """What the producers read, by the artifacts' ids, in the order of the inputs' names."""
-        producers = self.producers(artifacts)
-        read = _once(self.inputs({n.id: n for n in producers.values() if n}.values()))
-        return {i: read[node.id] if node else () for i, node in producers.items()}
+        return self._known(self._parents(artifact.id for artifact in artifacts))
 
     def children(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Artifact, ...]]:
         """What was made by those who read an artifact, by the artifacts' ids."""
-        readers = self.consumers(artifacts)
-        made = self.made({n.id: n for nodes in readers.values() for n in nodes}.values())
-        found = {}
-        for artifact_id, nodes in readers.items():
-            made_of_it = {a.id: a for node in nodes for a in made[node.id]}
-            found[artifact_id] = tuple(made_of_it[i] for i in sorted(made_of_it))
-        return found
+        return self._known(self._children(artifact.id for artifact in artifacts))
 
-    def run(self, run_id: str) -> Run:
-        """The run, or the backfill, with that id.
+    def _known(self, near: Mapping[int, Ids]) -> dict[int, tuple[Artifact, ...]]:
+        artifacts = self.artifacts(i for ids in near.values() for i in ids)
+        return {i: tuple(artifacts[a] for a in ids if a in artifacts) for i, ids in near.items()}
 
-        Raises:
-          UserError: there is none.
+    def _parents(self, artifacts: Iterable[int]) -> dict[int, Ids]:
+        makers = self._makers_of(artifacts)
+        read = self._events.read(maker for maker in makers.values() if maker)
+        return {i: read[maker] if maker else () for i, maker in makers.items()}
+
+    def _children(self, artifacts: Iterable[int]) -> dict[int, Ids]:
+        users = self._events.users(artifacts)
+        made = self._events.made(r for users_of in users.values() for r in users_of.readers)
+        return {
+            i: tuple(sorted({a for r in users_of.readers for a in made[r]}))
+            for i, users_of in users.items()
+        }
+
+    def reached(
+        self,
+        artifact: Artifact,
+        *,
+        back: bool,
+        through: Collection[str] | None = None,
+        to: str = "",
+    ) -> tuple[Artifact, ...]:
+        """An artifact's parents, their parents and so on, each once, the nearest first.
+
+        Args:
+          artifact: where it begins.
+          back: whether to go to parents; else to children.
+          through: the only types to go by; all where there are none.
+          to: one of these, at whose artifacts it ends.
         """
-        if run_id not in self.runs:
-            from difflib import get_close_matches
-
-            near = get_close_matches(run_id, self.runs, 1) or list(self.runs)[:1]
-            hint = f"; did you mean {near[0]}?" if near else ": it has none yet"
-            raise UserError(f"there is no run {run_id!r} in the metadata store{hint}")
-        return self.runs[run_id]
+        step: Callable[[Iterable[int]], dict[int, Ids]] = self._parents if back else self._children
+        found = {artifact.id: None}
+        generation = [artifact.id]
+        depth = 0
+        while generation:
+            depth += 1
+            if depth % _DEEP == 0:
+                # A long history: as much again at once, since what is near in time is often next.
+                first = max(generation) - len(found) if back else min(generation)
+                step(range(max(1, first), first + len(found) + 1))
+            # A generation at a time, as each question to the store costs more than its answer.
+            near = dict.fromkeys(i for ids in step(generation).values() for i in ids)
+            generation = [i for i in near if i not in found]
+            if through is not None:
+                of = self.artifacts(generation)
+                generation = [i for i in of if of[i].type in through]
+            found |= dict.fromkeys(generation)
+            if through is not None:
+                generation = [i for i in generation if of[i].type != to]
+        del found[artifact.id]
+        return tuple(self.artifacts(found).values())
 
     @cached_property
     def live_model(self) -> Artifact | None:
         """The model that was pushed last, or None if none has been."""
-        pushed = (
-            artifact
-            for artifact in self.remember(self.store.get_artifacts_by_type(PUSHED_MODEL))
-            if artifact.properties.get("pushed") == 1
-        )
-        return max(pushed, key=lambda a: (a.created, a.id), default=None)
+        newest = _newest(self.store, "GetArtifactsByType", "artifacts", PUSHED_MODEL)
+        pushed = next((found for found in newest if _has(found, "pushed", 1)), None)
+        return self.remember([pushed])[0] if pushed else None
 
 
-def _once(ends: Mapping[int, Ends]) -> dict[int, tuple[Artifact, ...]]:
-    """Each artifact once, though a node may have it under two names."""
-    return {
-        i: tuple(dict.fromkeys(artifact for group in named.values() for artifact in group))
-        for i, named in ends.items()
-    }
+def _newest(store: MetadataStore, question: str, field: str, kind: str) -> Iterator[Any]:
+    """What is of a kind, the newest first; a page at a time, as far as it is looked at.
 
-
-def _steps(event: pb.Event) -> Iterator[tuple[str, int]]:
-    """The names under which a node has an artifact, with its place among those of the name.
-
-    TFX writes the place as a step of its own.
+    ML Metadata's own methods ask for all of a type.
     """
-    key, index = "", 0
-    for step in event.path.steps:
-        if step.HasField("index"):
-            index = step.index
-            continue
-        if key:
-            yield key, index
-        key, index = step.key, 0
-    yield key, index
+    request = getattr(service, f"{question}Request")(type_name=kind)
+    order = request.options.order_by_field
+    order.field, order.is_asc = pb.ListOperationOptions.OrderByField.CREATE_TIME, False
+    request.options.max_result_size = _PAGE
+    while True:
+        response = getattr(service, f"{question}Response")()
+        store._call(question, request, response)
+        yield from getattr(response, field)
+        if not response.next_page_token:
+            return
+        request.options.next_page_token = response.next_page_token
+        request.options.max_result_size = _LARGEST_PAGE
+
+
+def _has(artifact: pb.Artifact, key: str, value: Any) -> bool:
+    for properties in (artifact.custom_properties, artifact.properties):
+        if key in properties:
+            return bool(_value(properties[key]) == value)
+    return False
 
 
 def values(properties: Mapping[str, pb.Value]) -> dict[str, Any]:

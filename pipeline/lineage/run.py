@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage import html
-from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
+from pipeline.lineage.artifact import EXAMPLES, MODEL, SELECTION, Artifact
 from pipeline.lineage.difference import Difference, difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipeline.lineage.drawing import Picture
     from pipeline.lineage.reader import Reader
 
 COMPLETE, CACHED, FAILED, RUNNING = "complete", "cached", "failed", "running"
@@ -217,13 +218,24 @@ class Run:
         return next((a for a in self.outputs(MODEL) if "digest" in a.properties), None)
 
     @property
+    def decision(self) -> str:
+        """Why it chose its champion, or kept the live model; empty where it did not come to it."""
+        return next((str(a.properties["reason"]) for a in self.outputs(SELECTION)), "")
+
+    @property
     def backfills(self) -> tuple[Run, ...]:
         """The runs that ingested earlier spans for this one, in the order of these."""
-        return self._reader.backfills(self.id)
+        return self._reader.backfills(self)
 
     def diff(self, other: Run) -> Difference:
         """What is different in `other`, as a later run."""
         return difference(self, other)
+
+    def picture(self) -> Picture:
+        """Its nodes from left to right, with arrows to those that read what they gave."""
+        from pipeline.lineage import picture
+
+        return picture.of_run(self)
 
     def frame(self) -> pd.DataFrame:
         """Its nodes as a table, a row for each."""
@@ -247,9 +259,7 @@ class Run:
 
     def outputs(self, kind: str) -> tuple[Artifact, ...]:
         """What its nodes made, or found in the cache, of a type as in "Model"."""
-        nodes = self.tries
-        outputs = self._reader.made(nodes)
-        return tuple(a for node in nodes for a in outputs[node.id] if a.type == kind)
+        return self._reader.made_of_type(self.tries, kind)
 
     def __repr__(self) -> str:
         return f"<Run {self.id}: {self.state}, span {self.span}, {html.moment(self.begun)}>"

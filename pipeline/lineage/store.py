@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lineage import html
-from pipeline.lineage.artifact import EXAMPLES, Artifact
+from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
 from pipeline.lineage.reader import Reader
 from pipeline.lineage.run import Run, parent_of
 from pipeline.store import connect, database
@@ -58,10 +59,16 @@ class Store:
 
     def runs(self, limit: int | None = None) -> tuple[Run, ...]:
         """The runs, the newest first; a backfill is found in its run's `backfills`."""
-        known = self._reader.runs
-        # A run's backfills come before it: until it begins, they stand alone.
-        own = (run for run in known.values() if parent_of(run.id) not in known)
-        return tuple(islice(own, limit))
+        # Where backfills come before their run, they stand alone until it begins.
+        return tuple(islice(filter(self._stands_alone, self._reader.runs()), limit))
+
+    def _stands_alone(self, run: Run) -> bool:
+        parent = parent_of(run.id)
+        return parent is None or self._reader.known_run(parent) is None
+
+    def read_ahead(self, runs: Iterable[Run]) -> None:
+        """Reads what tables say of many runs by a few questions, in place of some for each."""
+        self._reader.read_ahead(runs, MODEL)
 
     def run(self, run_id: str) -> Run:
         """The run, or the backfill, with that id.
@@ -103,17 +110,10 @@ class Store:
         Raises:
           UserError: the store knows no such type.
         """
-        if type is None:
-            found = self._reader.store.get_artifacts()
-        else:
-            found = self._reader.store.get_artifacts_by_type(type)
-            if not found:
-                self._check_type(type)
-        return tuple(
-            artifact
-            for artifact in self._reader.remember(found)
-            if artifact.state not in _NOT_MADE and properties.items() <= artifact.properties.items()
-        )
+        found = self._reader.find(type, properties)
+        if type is not None and not found:
+            self._check_type(type)
+        return tuple(artifact for artifact in found if artifact.state not in _NOT_MADE)
 
     def _check_type(self, name: str) -> None:
         known = sorted(kind.name for kind in self._reader.store.get_artifact_types())
@@ -147,7 +147,7 @@ class Store:
         import pandas as pd
 
         runs = self.runs()
-        self._reader.read_ahead(runs)
+        self.read_ahead(runs)
         return pd.DataFrame([run.summary() for run in runs])
 
     def __repr__(self) -> str:

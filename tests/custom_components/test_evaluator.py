@@ -19,7 +19,8 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 
-from custom_components.evaluator import evaluate, executor
+from custom_components.evaluator import curves, evaluate, executor
+from custom_components.evaluator.curves import Curves
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE, CANARY_FILE, Slice, Verdict
 from pipeline.config import Metric
 from pipeline.errors import UserError
@@ -90,6 +91,23 @@ def test_a_beam_pipeline_finds_the_same(
         assert one.column_names == other.column_names
         assert one.column(0) == other.column(0)
         np.testing.assert_allclose(*(flat_numbers(table) for table in (one, other)), atol=1e-9)
+    one, other = (outcome.folder / curves.FILE for outcome in (here, by_beam))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_curves_hold_every_row_and_agree_with_the_metrics(
+    outcome: tuple[Outcome, Columns],
+) -> None:
+    found, rows = outcome
+    drawn = Curves.read(found.folder)
+    assert drawn.models == ("keras", "live")
+    for model, column in {"keras": "strong", "live": "weak"}.items():
+        points = {point.threshold: point for point in drawn.thresholds(model)}
+        assert sum(point.rows for point in drawn.calibration(model)) == len(rows["late"])
+        for metric in (Metric.PRECISION, Metric.RECALL, Metric.ACCURACY):
+            measured = found.verdict.models[model][metric]
+            assert getattr(points[0.4], metric) == pytest.approx(measured, abs=1e-9)
+        assert points[0.4].flagged == (rows[column] >= 0.4).mean()
 
 
 def flat_numbers(table: pa.Table) -> np.ndarray:

@@ -257,12 +257,12 @@ def test_a_store_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_no_command_imports_tensorflow_or_tfx(root: Path, more: list[str]) -> None:
+def test_no_command_imports_tensorflow_tfx_or_numpy(root: Path, more: list[str]) -> None:
     setting = ["--set", f"root={json.dumps(str(root))}"]
     script = (
         "import sys\nfrom pipeline.__main__ import main\n"
         f"codes = [main([*c, *{more + setting!r}]) for c in {COMMANDS!r}]\n"
-        "heavy = ('tensorflow', 'tfx', 'apache_beam', 'pandas')\n"
+        "heavy = ('tensorflow', 'tfx', 'apache_beam', 'pandas', 'numpy', 'pyarrow')\n"
         "print(codes, [m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run(

@@ -15,6 +15,7 @@ from custom_components.evaluator.verdict import Verdict
 from pipeline import lineage
 from pipeline.errors import UserError
 from tests import services
+from tests.pipeline import payloads
 from tests.pipeline.written_store import (
     CACHED,
     FAILED,
@@ -45,11 +46,12 @@ def write(w: Writer, files: Path) -> None:
 
     Artifacts 1 and 2 are the spans' examples of the first run, 4 its model, 6 its champion.
     """
-    for run, name, auc in (
-        ("a", "distance", {"keras": 0.7}),
-        ("b", "air_time", {"keras": 0.6, "live": 0.7}),
+    for run, name, rows, auc in (
+        ("a", "distance", 90, {"keras": 0.7}),
+        ("b", "air_time", 99, {"keras": 0.6, "live": 0.7}),
     ):
         for file, content in (
+            (f"{run}/statistics/Split-train/FeatureStats.pb", payloads.statistics(rows)),
             (f"{run}/schema/schema.pbtxt", SCHEMA.format(name=name)),
             (f"{run}/evaluation/verdict.json", verdict(auc)),
             (
@@ -57,8 +59,7 @@ def write(w: Writer, files: Path) -> None:
                 json.dumps({"provenance": {"versions": {"keras": run, "tfx": "1"}}}),
             ),
         ):
-            (files / file).parent.mkdir(parents=True, exist_ok=True)
-            (files / file).write_text(content)
+            payloads.write(files / file, content)
 
     pushed: list[int] = []
     spans: list[int] = []
@@ -74,7 +75,9 @@ def write(w: Writer, files: Path) -> None:
             spans.append(w.artifact("Examples", span=first))
             w.execution("ExampleGen", [], [spans[-1]], run=earlier)
         spans.append(w.artifact("Examples", span=first + 1))
-        statistics = w.artifact("ExampleStatistics", span=first + 1)
+        statistics = w.artifact(
+            "ExampleStatistics", uri=str(folder / "statistics"), split_names='["train"]'
+        )
         w.execution("ExampleGen", [], [spans[-1]], run=run, code_digest="same")
         w.execution("StatisticsGen", [spans[-2], spans[-1]], [statistics], run=run)
         schema = w.artifact("Schema", uri=str(folder / "schema"))
@@ -129,6 +132,7 @@ def ask_everything(store: lineage.Store) -> None:
         "data",
         "config",
         "code",
+        "statistics",
         "schema",
         "versions",
         "metrics",
@@ -277,26 +281,50 @@ def test_a_difference_names_what_changed(store: lineage.Store) -> None:
         ("data", "span 3"): (None, store.span(3)[0].id),
         ("config", "train.seed"): (1, 7),
         ("code", "Trainer.keras"): ("of a", "of b"),
+        ("statistics", "rows of train"): (90, 99),
         ("versions", "keras"): ("a", "b"),
         ("metrics", "keras.auc"): (0.7, 0.6),
         ("metrics", "live.auc"): (None, 0.7),
     }
     assert [change.key for change in found.section("schema")] == ["distance", "air_time"]
     assert found.unread == ()
-    assert "config 1, code 1, schema 2" in repr(found)
+    assert "config 1, code 1, statistics 1, schema 2" in repr(found)
     assert len(store.run("a").diff(store.run("a"))) == 0
 
 
 def test_a_difference_says_what_it_could_not_read(tmp_path: Path) -> None:
     w = Writer(tmp_path)
     w.execution("SchemaGen", [], [w.artifact("Schema", uri="/nowhere")], settings='{"a": 1}')
-    w.execution("SchemaGen", [], [], run="run-2", settings='{"a": 2}')
+    other = w.artifact("Schema", uri="/nowhere")
+    w.execution("SchemaGen", [], [other], run="run-2", settings='{"a": 2}')
     store = lineage.open(tmp_path / "metadata.sqlite")
     found = store.run("run-1").diff(store.run("run-2"))
     (unread,) = found.unread
     assert unread.startswith("schema: /nowhere/schema.pbtxt: Schema 1 has no such file")
     (change,) = found
     assert (change.key, change.before, change.after) == ("SchemaGen.settings.a", 1, 2)
+
+
+def test_a_difference_says_which_run_has_made_none(tmp_path: Path) -> None:
+    w = Writer(tmp_path)
+    payloads.write(tmp_path / "schema.pbtxt", SCHEMA.format(name="distance"))
+    w.execution("SchemaGen", [], [w.artifact("Schema", uri=str(tmp_path))])
+    w.execution("ExampleGen", [], [], run="run-2")
+    store = lineage.open(tmp_path / "metadata.sqlite")
+    one, two = store.run("run-1"), store.run("run-2")
+    for found in (one.diff(two), two.diff(one)):
+        assert found.unread == ("schema: run run-2 has made no Schema",)
+        assert not found.section("schema")
+
+
+def test_what_both_runs_have_is_not_read(tmp_path: Path) -> None:
+    w = Writer(tmp_path)
+    schema = w.artifact("Schema", uri="/nowhere")
+    w.execution("SchemaGen", [], [schema])
+    w.execution("SchemaGen", [], [schema], run="run-2", state=CACHED)
+    store = lineage.open(tmp_path / "metadata.sqlite")
+    found = store.run("run-1").diff(store.run("run-2"))
+    assert (found.changes, found.unread) == ((), ())
 
 
 def test_a_run_that_is_not_there_is_a_mistake_with_the_nearest(store: lineage.Store) -> None:

@@ -1,0 +1,1 @@
+"""The report of a run: one page that says what was decided, and why."""
