@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench ui doctor setup lock clean
+.PHONY: help run test lint format bench notebook ui report doctor setup lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -36,9 +36,17 @@ bench: ## Measure against TFX, and growth; writes benchmarks/RESULTS.md (ARGS="t
 	@sh tools/setup.sh dev $(EXTRAS)
 	@.venv/bin/python -m benchmarks $(ARGS)
 
+notebook: ## Open the notebooks in JupyterLab (ARGS=--render writes docs/notebooks)
+	@sh tools/setup.sh run notebook
+	@.venv/bin/python -m tools.notebooks $(ARGS)
+
 ui: ## Open MLflow's pages on the project's own store (ARGS="--port 5001")
 	@sh tools/setup.sh run $(EXTRAS)
 	@.venv/bin/python -m pipeline registry ui --config $(CONFIG) $(ARGS)
+
+report: ## Show the reports of the runs in a browser (ARGS="--port 8091")
+	@sh tools/setup.sh run $(EXTRAS)
+	@.venv/bin/python -m pipeline report --serve --config $(CONFIG) $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor

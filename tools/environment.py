@@ -15,8 +15,8 @@ STAMP = VENV / "setup.json"
 # What can be installed, each with all that is in those before it.
 LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
 # What can be added to each of these, and stays once it is there.
-EXTRAS = {"pytorch": "requirements-pytorch.lock"}
-# In place of extras: those that this machine offers a small build of.
+EXTRAS = {"pytorch": "requirements-pytorch.lock", "notebook": "requirements-notebook.lock"}
+# In place of extras: PyTorch, where this machine offers a small build of it.
 OFFERED = "--offered"
 
 
@@ -78,5 +78,5 @@ def digest(path: Path) -> str:
 if __name__ == "__main__":
     name, *extras = sys.argv[1:]
     # what is offered is asked only where an extra is missing
-    extras = list(EXTRAS) if extras == [OFFERED] else extras
+    extras = ["pytorch"] if extras == [OFFERED] else extras
     sys.exit(0 if is_ready(read_stamp(), name, extras) else 1)

@@ -71,14 +71,15 @@ def setup(name: str, extras: Sequence[str], base: Path) -> None:
             base = Path(stamp["python"][0])  # whichever Python was chosen before stays
         elif stamp is not None and stamp["python"] != identity(base):
             stamp = None
-        wheel = pytorch.cpu_wheel(base) if extras or installed(stamp) else None
+        wanted = {*extras, *installed(stamp)}
+        wheel = pytorch.cpu_wheel(base) if wanted & {"pytorch", OFFERED} else None
         if list(extras) == [OFFERED]:
             extras = ["pytorch"] if wheel else []
         if is_ready(stamp, name, extras):
             return
         started = time.monotonic()
         new = set(extras) - set(installed(stamp))
-        check_disk((0 if stamp else DISK_GB) + (pytorch.weight(wheel) if new else 0))
+        check_disk((0 if stamp else DISK_GB) + (pytorch.weight(wheel) if "pytorch" in new else 0))
         steps = Steps(lock)
         STAMP.unlink(missing_ok=True)
         if stamp is None:
@@ -106,6 +107,7 @@ def install(steps: Steps, name: str, extras: Sequence[str], wheel: Path | None) 
     if "pytorch" in extras:
         print(f"PyTorch: {pytorch.describe(wheel)}", flush=True)
         locks.append(pytorch_lock(steps, locks[0], wheel))
+    locks += [ROOT / EXTRAS[extra] for extra in extras if extra != "pytorch"]
     command = [uv(steps), "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes"]
     command += ["--build-constraints", BOOTSTRAP, "--compile-bytecode", *locks]
     names = " and ".join(lock.name for lock in locks)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Set up the environment unless it is ready: `sh tools/setup.sh run|dev [EXTRA...|--offered]`, from
 # the project's folder. PYTHON chooses the interpreter; otherwise tools/python.sh finds one.
-# --offered stands for the extras of which this machine offers a small build.
+# --offered stands for pytorch where this machine offers a small build of it.
 
 if [ -z "$PYTHON" ] && .venv/bin/python -EsSB -m tools.environment "$@" 2>/dev/null; then
     exit 0

@@ -89,6 +89,21 @@ def test_a_changed_lock_brings_the_extra_along(project: Path) -> None:
     assert len(synced()) == 3
 
 
+def test_the_notebooks_need_no_pytorch(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / EXTRAS["notebook"]).write_text("jupyterlab==4\n")
+    free = type("Usage", (), {"free": 3e9})
+    write_stamp(BASE, "run")
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda path: free)
+    setup("run", ["notebook"], BASE)
+    assert synced() == [[LOCKS["run"], EXTRAS["notebook"]]]
+    assert "PyTorch" not in capsys.readouterr().out
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 9e9}))
+    setup("run", ["pytorch"], BASE)
+    assert synced()[1:] == [[LOCKS["run"], EXTRAS["pytorch"], EXTRAS["notebook"]]]
+
+
 @pytest.mark.usefixtures("project")
 def test_the_cuda_build_is_announced_with_its_weight(capsys: pytest.CaptureFixture[str]) -> None:
     setup("run", ["pytorch"], BASE)
@@ -145,7 +160,7 @@ def test_an_unknown_extra_is_refused_with_those_there_are(
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert install.main("run", "pytorch", "nonsense") == 1
     message = capsys.readouterr().err
-    assert message.startswith("setup: there is no extra nonsense: EXTRAS takes pytorch;")
+    assert message.startswith("setup: there is no extra nonsense: EXTRAS takes pytorch, notebook;")
     assert message.count("\n") == 1
     assert Recorder.commands == []
 
