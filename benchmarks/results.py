@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks import report, report_frameworks, report_node_start
+from benchmarks import report, report_frameworks, report_lineage, report_node_start
 
 SECTIONS = {
     "ingest": ("Reading rows", report.ingest),
@@ -22,6 +22,7 @@ SECTIONS = {
     "frameworks": ("Several frameworks", report_frameworks.frameworks),
     "startup": ("Start-up", report.startup),
     "node_start": ("The start of a node", report_node_start.node_start),
+    "lineage": ("Questions to the metadata store", report_lineage.lineage),
     "growth": ("Growth", report.growth),
 }
 """The benchmarks in the order in which they run: title, and what renders their figures."""

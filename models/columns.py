@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,14 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from models.manifest import Type
+
 Row = Mapping[str, Any]
 Rows: TypeAlias = (
     "pd.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, Any] | Iterable[pa.RecordBatch]"
     " | Sequence[Row]"
 )
 """Raw rows: a DataFrame, an Arrow table, batch or several, arrays by column, or a dict per row."""
-
-Type = Literal["string", "int64", "float32", "float64"]
-"""What a column holds: text, whole numbers that no row may lack, numbers, or whole numbers of which
-some may be missing."""
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 

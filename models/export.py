@@ -21,8 +21,8 @@ import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, RAW_SIGNATURE
-from models.columns import Type
 from models.features import tensor
+from models.manifest import Type
 from pipeline.config import FeaturesConfig
 
 Tensors: TypeAlias = dict[str, tf.Tensor]

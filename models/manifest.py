@@ -1,6 +1,7 @@
 """The list of what a bundle holds, by which a damaged or a foreign one is told: bundle.json.
 
-Imports neither TensorFlow nor any framework, so that a question about a model is answered quickly.
+Imports neither TensorFlow nor NumPy nor any framework, so that a question about a model is answered
+quickly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from models.columns import Type
 from pipeline.errors import UserError
 from pipeline.provenance import Provenance
 from pipeline.sections import Section
@@ -28,6 +28,10 @@ ENSEMBLE = "ensemble"
 """The `framework` of the mean of other models."""
 MEMBERS = "members"
 """The folder of an ensemble's members, each a bundle under its framework's name."""
+
+Type = Literal["string", "int64", "float32", "float64"]
+"""What a column holds: text, whole numbers that no row may lack, numbers, or whole numbers of which
+some may be missing."""
 
 
 class Manifest(Section):

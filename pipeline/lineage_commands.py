@@ -117,13 +117,10 @@ def _runs(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(runs)
         return
-    rows = [run | {"commit": _short(run["commit"])} for run in runs]
+    from pipeline.lineage.html import short
+
+    rows = [run | {"commit": short(run["commit"])} for run in runs]
     show(table(rows) if rows else "There is no run yet.")
-
-
-def _short(commit: str) -> str:
-    """A commit as a table has it; + says that files were changed since."""
-    return f"{commit[:9]}+" if commit.endswith("+") else commit[:9]
 
 
 def _show(arguments: argparse.Namespace) -> None:

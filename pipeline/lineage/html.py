@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
 
 _LONGEST = 200
+_COMMIT = re.compile(r"(?P<short>[0-9a-f]{9})[0-9a-f]{31}(?P<changed>\+?)")
 
 
 def facts(title: str, content: Mapping[str, Any]) -> str:
@@ -35,6 +37,11 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
+def short(text: str) -> str:
+    """A commit as a table has it; any other text as it is."""
+    return _COMMIT.sub(r"\g<short>\g<changed>", text) if _COMMIT.fullmatch(text) else text
+
+
 def _cell(value: Any) -> str:
     match value:
         case None:
@@ -43,5 +50,5 @@ def _cell(value: Any) -> str:
             return moment(value)
         case float():
             return f"{value:.4g}"
-    text = str(value)
+    text = short(str(value))
     return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …")

@@ -53,7 +53,7 @@ class Places:
             if context.type == _NODE:
                 self._asked[context.id] += 1
                 if self._asked[context.id] == _MANY:
-                    others = self._reader.store.get_executions_by_context(context.id)
+                    others = self._reader.executions_of(context.id)
                     self._nodes |= {other.id: context.name for other in others}
         name = names.get(_NODE, "").partition(".")[2]
         return Place(name, names.get(record.RUN, ""), names.get(record.PIPELINE, ""))

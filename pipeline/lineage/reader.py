@@ -166,9 +166,18 @@ class Reader:
     def nodes_of_run(self, context: int) -> tuple[Node, ...]:
         """Everything that ran in a run, in the order of its begin."""
         if context not in self._of_runs:
-            found = self._remember_nodes(self.store.get_executions_by_context(context))
-            self._of_runs[context] = tuple(sorted(found, key=lambda node: node.id))
+            self._of_runs[context] = self._remember_nodes(self.executions_of(context))
         return self._of_runs[context]
+
+    def executions_of(self, context: int) -> list[pb.Execution]:
+        """The executions of a run or of a node, by their numbers.
+
+        ML Metadata's own method asks for them by pages and by time, which takes twice as long.
+        """
+        request = service.GetExecutionsByContextRequest(context_id=context)
+        response = service.GetExecutionsByContextResponse()
+        self.store._call("GetExecutionsByContext", request, response)
+        return list(response.executions)
 
     def read_ahead(self, runs: Iterable[Run], kind: str) -> None:
         """Reads what the nodes of all these runs made of a type, before they are asked singly."""

@@ -132,3 +132,22 @@ def node_start() -> dict[str, Any]:
             },
         ],
     }
+
+
+def lineage() -> dict[str, Any]:
+    def asked(seconds: float, answer: int) -> dict[str, Any]:
+        return {"live model": {"seconds": seconds, "answer": answer}}
+
+    def command(wall: float, *imported: str) -> dict[str, Any]:
+        return {"wall": wall, "cpu": wall, "imported": list(imported)}
+
+    return {
+        "rounds": 3,
+        "databases": {"sqlite": {"10000": asked(0.02, 40), "100": asked(0.001, 10)}},
+        "missing": {"MariaDB": "mariadbd is not installed"},
+        "commands": {
+            "python -c pass": command(0.02),
+            "runs": command(0.4),
+            "live": command(0.5, "tensorflow"),
+        },
+    }
