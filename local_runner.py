@@ -159,6 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
                         console,
                         done.failed,
                         log=log,
+                        page=summary.written_page(config, this_run.id),
                         again=command(arguments),
                         resume=command(arguments, resume=True),
                     )

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-ARTIFACTS = ("GateReport", "ModelSelection", "Registration")
+ARTIFACTS = ("GateReport", "ModelSelection", "Registration", "Report")
 """The artifact types of our own."""
 
 

@@ -35,3 +35,13 @@ class Registration(Artifact):
     """
 
     TYPE_NAME = "Registration"
+
+
+class Report(Artifact):
+    """The page of a run, for people: a folder with index.html, which needs no other file.
+
+    Custom properties: `run` (the run's id), `complete` (0 where the page could not be made, and
+    says so).
+    """
+
+    TYPE_NAME = "Report"

@@ -11,6 +11,7 @@ from pipeline import lineage_commands
 from pipeline.errors import UserError
 from pipeline.housekeeping import commands as housekeeping
 from pipeline.registry.commands import add_commands
+from pipeline.report import commands as report
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_serve)
 
     lineage_commands.add_commands(commands, configured)
+    report.add_commands(commands, configured)
     add_commands(commands, configured)
     housekeeping.add_commands(commands, configured)
 

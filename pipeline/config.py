@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.card_config import CardConfig
 from pipeline.cluster_config import (
     ExportConfig,
     KubeflowConfig,
@@ -281,6 +282,7 @@ class PipelineConfig(Section):
     canary: CanaryConfig = CanaryConfig()
     push: PushConfig = PushConfig()
     registration: Annotated[RegisterConfig, Field(alias="register")] = RegisterConfig()
+    card: CardConfig = CardConfig()
     run: RunConfig = RunConfig()
     store: StoreConfig = StoreConfig()
     tasks: TasksConfig = TasksConfig()

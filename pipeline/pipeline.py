@@ -25,6 +25,7 @@ from custom_components.preflight import Preflight
 from custom_components.pusher import Pusher
 from custom_components.registrar.component import Registrar
 from custom_components.registrar.tracking import Destination
+from custom_components.report.component import Report
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 from custom_components.statistics_gen import StatisticsGen
 from custom_components.trainer import Trainer
@@ -156,13 +157,23 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             train=config.train,
         )
         registrars = [registrar]
+
+    # What happened, and why: a page for people.
+    report = Report(
+        evaluation=evaluator.outputs["evaluation"],
+        selection=selector.outputs["selection"],
+        infra_blessing=canary.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"] if pushers else None,
+        registration=registrars[0].outputs["registration"] if registrars else None,
+        store=config.store_url,
+    )
     exports = _exports(config, evaluator, selector)
     for export in exports:  # A receiver that is away keeps no model from going live.
         export.add_upstream_nodes([canary, *pushers, *registrars])
     components = [
         *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
         *(window, transform, *tuners.values(), *trainers),
-        *(live, evaluator, selector, canary, *pushers, *registrars, *exports),
+        *(live, evaluator, selector, canary, *pushers, *registrars, report, *exports),
     ]
     return Pipeline(
         pipeline_name=config.name,

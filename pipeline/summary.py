@@ -22,10 +22,12 @@ from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
 from custom_components.selection import Selection
 from models.tuning import result
-from pipeline import metadata, runs, timeline
+from pipeline import lineage, metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
+from pipeline.errors import UserError
 from pipeline.files.storage import Copies, exists, is_remote
 from pipeline.node import NodeResult
+from pipeline.report import pages
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
@@ -36,11 +38,12 @@ _SLICES_SHOWN = 5
 
 
 def print_failure(
-    console: Console, failed: NodeResult, *, log: Path, again: str, resume: str
+    console: Console, failed: NodeResult, *, log: Path, page: str, again: str, resume: str
 ) -> None:
-    """The node that failed, why, where its log is, and the command that goes on from there."""
+    """The node that failed, why, where its log and the run's page are, and how to go on."""
     console.print(f"\n[bold red]{failed.node_id} failed:[/] {escape(failed.error)}", soft_wrap=True)
     console.print(f"Log: {log}", soft_wrap=True, markup=False)
+    console.print(page, soft_wrap=True, markup=False)
     if failed.defect:
         console.print(f"Go on from there with:\n  {resume}", soft_wrap=True, markup=False)
     else:  # What is mended may lie before the failed node, and a resumed run keeps what it has.
@@ -50,6 +53,15 @@ def print_failure(
             soft_wrap=True,
             markup=False,
         )
+
+
+def written_page(config: PipelineConfig, run_id: str) -> str:
+    """Where the page is that it writes for a run without a Report, in a line; or why it is not."""
+    try:
+        run = lineage.open(config).run(run_id)
+        return f"Report: {pages.write(run, config.local_root)}"
+    except UserError as error:
+        return f"There is no report: {error}"
 
 
 def summary(
@@ -80,6 +92,11 @@ def summary(
     console.print(timeline.table(bars))
     console.print(f"[dim]As a picture: {run.timeline_file}[/]", soft_wrap=True)
     console.print(f"[dim]Run {run.id}, in {config.local_root}[/]", soft_wrap=True)
+    if "Report" in outputs:
+        page = f"Report: {outputs['Report']['report'][0].uri}/{pages.REPORT_FILE}"
+    else:
+        page = written_page(config, run.id)
+    console.print(page, soft_wrap=True, markup=False)
     return text.getvalue()
 
 

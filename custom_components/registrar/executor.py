@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from custom_components.beforehand import gently
 from custom_components.provenance import of_executor
 from custom_components.registrar import record, tracking
 from custom_components.registrar.driver import WAITING
@@ -35,13 +33,8 @@ class Executor(BaseExecutor):
 
     @staticmethod
     def prepare() -> None:
-        """Imports MLflow, which takes seconds; whoever runs the node may call it beforehand.
-
-        In a thread of low priority, so that what runs meanwhile goes first.
-        """
-        thread = threading.Thread(target=_import_mlflow)
-        thread.start()
-        thread.join()
+        """Imports MLflow, which takes seconds; whoever runs the node may call it beforehand."""
+        gently(tracking.import_mlflow)
 
     def Do(
         self,
@@ -79,12 +72,6 @@ class Executor(BaseExecutor):
             return
         record.write(folder, outcome)
         _describe(registration, outcome, told.champion.name if told.champion else None)
-
-
-def _import_mlflow() -> None:
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    tracking.import_mlflow()
 
 
 def _tell_earlier(folder: str, client: Any, destination: Destination) -> None:

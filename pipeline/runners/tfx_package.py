@@ -2,8 +2,8 @@
 
 TFX's KubeflowV2DagRunner hands nodes, caching and metadata over to Vertex. It knows two strategies
 of resolvers and takes one artifact for an input. So the pipeline is bent to it here: one model, one
-span, and for what earlier runs made the newest artifact of its type, in place of our strategies.
-The package of `pipeline.runners.kubeflow` has none of these limits.
+span, no report, and for what earlier runs made the newest artifact of its type, in place of our
+strategies. The package of `pipeline.runners.kubeflow` has none of these limits.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def compile_package(config: PipelineConfig) -> str:
     _refuse_what_cannot_be_said(config)
     pipeline = create_pipeline(config)
     _leave_out_the_window(pipeline)
+    _leave_out_the_report(pipeline)
     for node in pipeline.components:
         _bend(node)
     runner = KubeflowV2DagRunner(
@@ -87,6 +88,14 @@ def _leave_out_the_window(pipeline: Pipeline) -> None:
         node.remove_upstream_node(window)
         node.add_upstream_nodes(window.upstream_nodes)
     pipeline.components.remove(window)
+
+
+def _leave_out_the_report(pipeline: Pipeline) -> None:
+    """Vertex has the lineage of such a run, and no metadata store that the report could ask."""
+    (report,) = (node for node in pipeline.components if node.id == "Report")
+    for node in report.upstream_nodes:
+        node.downstream_nodes.remove(report)
+    pipeline.components.remove(report)
 
 
 def _bend(node: BaseComponent) -> None:

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
@@ -89,22 +89,34 @@ def has_tables(connection: pb.ConnectionConfig) -> bool:
 
 
 @contextmanager
-def locked(connection: pb.ConnectionConfig) -> Iterator[None]:
+def locked(
+    connection: pb.ConnectionConfig,
+    name: Literal["store", "deploy"] = "store",
+    *,
+    seconds: float = _LOCK_SECONDS,
+    meanwhile: str = "another run is making its tables",
+) -> Iterator[None]:
     """Within it, no other process is within it for the same database.
+
+    Args:
+      connection: to a server.
+      name: of the lock.
+      seconds: how long to wait for another process.
+      meanwhile: what that one does.
 
     Raises:
       UserError: the server cannot be asked, or another process does not come to an end.
     """
     if connection.HasField("postgresql"):
-        take = "SELECT pg_try_advisory_lock(hashtext('metadata-store'))"
+        take = f"SELECT pg_try_advisory_lock(hashtext('metadata-{name}'))"
     else:  # A server has one set of names for all of its databases.
-        take = "SELECT GET_LOCK(concat('store-', sha1(database())), 0)"
-    deadline = time.monotonic() + _LOCK_SECONDS
+        take = f"SELECT GET_LOCK(concat('{name}-', sha1(database())), 0)"
+    deadline = time.monotonic() + seconds
     with _asked(connection) as cursor:
         cursor.execute(take)
         while not cursor.fetchone()[0]:
             if time.monotonic() > deadline:
-                raise UserError(f"{place(connection)}: another run is making its tables; try again")
+                raise UserError(f"{place(connection)}: {meanwhile}; try again")
             time.sleep(0.1)
             cursor.execute(take)
         yield

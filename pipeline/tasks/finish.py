@@ -1,4 +1,4 @@
-"""Ends a run on a cluster, however it went: asks the store, keeps the outcome, tells a webhook."""
+"""Ends a run on a cluster, however it went: keeps the outcome, tells a webhook, leaves a page."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if webhook:
         message = {"pipeline": ir.pipeline_info.id, "run_id": arguments.run_id, **vars(outcome)}
         tell(webhook, message | ({"link": arguments.link} if arguments.link else {}))
+    if outcome.outcome == FAILED and not code:
+        _leave_page(arguments, ir)
     return code
 
 
@@ -79,6 +81,19 @@ def _recorded(arguments: argparse.Namespace, ir: pipeline_pb2.Pipeline) -> Outco
     facts = record.ended(outcome.outcome, failed_node=outcome.failed_node, reason=outcome.reason)
     record.write(store, arguments.run_id, facts)
     return outcome
+
+
+def _leave_page(arguments: argparse.Namespace, ir: pipeline_pb2.Pipeline) -> None:
+    """Writes the page of a run that did not come to its report; that it cannot be is no matter."""
+    from pipeline import lineage
+    from pipeline.report import pages
+
+    root = ir.runtime_spec.pipeline_root.runtime_parameter.default_value.string_value
+    try:
+        run = lineage.open(arguments.store).run(arguments.run_id)
+        print(f"Report: {pages.write(run, root)}")
+    except UserError as error:
+        print(f"There is no report: {error}")
 
 
 def outcome_of(

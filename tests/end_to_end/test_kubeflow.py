@@ -27,9 +27,16 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.e2e
 
 RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
+NEVER_CACHED = {*RESOLVERS, "Report"}
 OF_A_RUN = {
     *("history.json", "history.svg", "canary.json", "selection.json"),  # how long it took
-    *("bundle.json", "eval_config.json", "outcome.json", "registration.json"),  # run, paths
+    *(
+        "bundle.json",
+        "eval_config.json",
+        "outcome.json",
+        "registration.json",
+        "index.html",
+    ),  # run, paths
     *("saved_model.pb", "fingerprint.pb", "model.skops"),  # names in the graph, times in an archive
 }
 """Files that hold something of the run in which they were made."""
@@ -145,7 +152,7 @@ def test_the_artifacts_are_those_of_the_local_runner(on_postgresql: Packaged) ->
 def test_a_second_run_is_taken_from_the_cache(on_postgresql: Packaged) -> None:
     on_postgresql.run("second")
     found = states(on_postgresql.project, "second")
-    assert found == {n: "COMPLETE" if n in RESOLVERS else "CACHED" for n in found}
+    assert found == {n: "COMPLETE" if n in NEVER_CACHED else "CACHED" for n in found}
     assert len(on_postgresql.project.serving) == 1
 
 
@@ -157,7 +164,7 @@ def test_the_local_runner_finds_in_the_same_store_what_the_package_made(
     assert done.returncode == 0, done.stdout + done.stderr
     newest = max(project.run_ids(), key=lambda r: context_id(project, r))
     found = states(project, newest)
-    assert found == {n: "COMPLETE" if n in RESOLVERS else "CACHED" for n in found}
+    assert found == {n: "COMPLETE" if n in NEVER_CACHED else "CACHED" for n in found}
 
 
 def test_two_pipelines_share_a_store_and_a_task_that_is_killed_is_tried_again(
@@ -206,6 +213,9 @@ def test_a_failing_node_is_tried_again_and_the_exit_task_says_so(
     facts = run_facts(project, "failing-run")
     assert (facts["outcome"], facts["failed_node"]) == ("failed", told["failed_node"])
     assert "Trainer.sklearn" not in states(project, "failing-run")
+    page = project.root / "runs/failing-run/report.html"
+    assert f"Report: {page}" in failing.log("failing-run", "finish").read_text()
+    assert "fewer than 1000000" in page.read_text()
 
 
 def kill_once_it_works(package: Packaged, run_id: str, node_id: str) -> None:

@@ -104,7 +104,14 @@ def test_another_run_takes_all_from_the_cache(on_store: OnStore) -> None:
     on_store.run()
     newest = on_store.project.run_ids()[-1]
     states = {n: e.state for n, e in on_store.project.executions(newest).items()}
-    resolvers = {"PreviousStatistics", "Window", "LiveModel"}
-    assert {s for n, s in states.items() if n not in resolvers} == {"CACHED"}, states
-    assert on_store.contents().keys() == before.keys()
+    never = {"PreviousStatistics", "Window", "LiveModel", "Report"}
+    assert {s for n, s in states.items() if n not in never} == {"CACHED"}, states
+    new = on_store.contents().keys() - before.keys()
+    assert {name.partition("/")[0] for name in new} == {"Report"}
+    (page,) = (
+        content
+        for name, content in on_store.contents().items()
+        if name in new and name.endswith("/index.html")
+    )
+    assert newest.encode() in page
     assert not list(Path(on_store.project.folder).glob("*:*"))

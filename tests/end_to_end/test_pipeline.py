@@ -5,6 +5,7 @@ The steps share one project and run in the order in which they stand, as a perso
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -21,11 +22,16 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from custom_components.evaluator.verdict import CANARY_FILE
+from custom_components.evaluator import verdict as verdicts
+from custom_components.evaluator.verdict import CANARY_FILE, Verdict
 from models import manifest
 from models.bundle import Bundle
+from pipeline import lineage
+from pipeline.report.page import CONTENTS
 from pipeline.store import record
+from tests.browser import browser
 from tests.end_to_end.project import FRAMEWORKS, SmallProject, raw_row
+from tools import notebooks
 
 pytestmark = pytest.mark.e2e
 
@@ -33,10 +39,10 @@ TRAINERS = {f"Trainer.{framework}" for framework in FRAMEWORKS}
 NODES = {
     *("ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "PreviousStatistics"),
     *("DataGate", "Preflight", "Window", "Transform", *TRAINERS, "LiveModel", "Evaluator"),
-    *("ModelSelector", "Canary", "Pusher", "Registrar"),
+    *("ModelSelector", "Canary", "Pusher", "Registrar", "Report"),
 }
 RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
-UNCHANGED = {n: "COMPLETE" if n in RESOLVERS else "CACHED" for n in NODES}
+UNCHANGED = {n: "COMPLETE" if n in {*RESOLVERS, "Report"} else "CACHED" for n in NODES}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +137,49 @@ def test_the_summary_tells_what_was_decided(project: SmallProject) -> None:
     assert "pushed" in shown
     assert f"serving/{project.serving[0]}" in shown.replace("\n", "")
     assert "python -m pipeline predict" in shown
+
+
+def test_the_run_ends_with_its_report(project: SmallProject) -> None:
+    nodes = project.executions(newest(project))
+    store = project.store()
+    report, selection = (
+        store.get_artifacts_by_id(nodes[node].outputs[key])[0]
+        for node, key in (("Report", "report"), ("ModelSelector", "selection"))
+    )
+    assert report.custom_properties["complete"].int_value == 1
+    page = Path(report.uri, "index.html")
+    shown = (project.folder / "first_output.txt").read_text()
+    assert shown.rstrip().endswith(f"Report: {page}")
+    text = html.unescape(page.read_text())
+    assert newest(project) in text
+    assert f"went live as version {project.serving[0]}" in text
+    assert selection.custom_properties["reason"].string_value in text
+    decided = [
+        *nodes["Pusher"].outputs["pushed_model"],
+        *nodes["Registrar"].outputs["registration"],
+        *nodes["Evaluator"].outputs["evaluation"],
+    ]
+    read = {artifact for artifacts in nodes["Report"].inputs.values() for artifact in artifacts}
+    assert set(decided) < read
+
+
+def test_the_report_is_whole_in_a_browser_and_fits_a_phone(
+    project: SmallProject, tmp_path: Path
+) -> None:
+    nodes = project.executions(newest(project))
+    (report,) = project.store().get_artifacts_by_id(nodes["Report"].outputs["report"])
+    (evaluation,) = project.store().get_artifacts_by_id(nodes["Evaluator"].outputs["evaluation"])
+    verdict = Verdict.model_validate_json(Path(evaluation.uri, verdicts.FILE).read_text())
+    with browser(tmp_path) as opened:
+        opened.open(f"file://{report.uri}/index.html", width=400, dark=True)
+        assert opened.complaints == []
+        assert len(opened.requests) == 1
+        assert not opened.scrolls_sideways
+        named = opened.ask("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+        assert named == list(CONTENTS)
+        shown = opened.ask("[...document.querySelectorAll('data')].map(d => Number(d.value))")
+    measured = {v for metrics in verdict.models.values() for v in metrics.values() if v is not None}
+    assert measured <= set(shown)
 
 
 def test_the_pushed_model_answers_on_the_command_line(
@@ -319,6 +368,9 @@ def test_the_gate_stops_a_span_with_values_outside_their_domain(project: SmallPr
     assert (facts["outcome"], facts["failed_node"]) == ("failed", "DataGate")
     assert "carrier" in facts["reason"]
     assert project.serving == before
+    page = project.root / "runs" / newest(project) / "report.html"
+    assert f"Report: {page}" in done.stdout
+    assert "Stopped by the data gate" in page.read_text()
 
 
 def test_a_run_killed_while_training_is_resumed_with_nothing_lost(project: SmallProject) -> None:
@@ -381,6 +433,23 @@ def test_ctrl_c_ends_the_run_and_tells_how_to_go_on(project: SmallProject) -> No
     assert process.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("file", notebooks.files(), ids=lambda file: file.stem)
+def test_a_notebook_runs_in_a_kernel_of_its_own_and_shows_what_the_store_holds(
+    project: SmallProject, file: Path
+) -> None:
+    done = notebooks.execute(file, "configs/flights.toml", [f"root={project.root}"])
+    outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
+    shown = "".join(o.get("text") or o.data.get("text/plain", "") for o in outputs)
+    store = lineage.open(project.root / "metadata.sqlite")
+    live, (statistics, *_) = store.live_model(), store.find("ExampleStatistics", span=1)
+    expected = {
+        "01_data": f" {statistics.statistics('train').rows} ",
+        "02_lineage": repr(live),
+        "03_models": f"{live.metrics()['auc']:.4f}",
+    }
+    assert expected[file.stem] in shown
 
 
 def wait_for_log(project: SmallProject, name: str, text: str) -> None:

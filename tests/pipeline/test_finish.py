@@ -128,6 +128,30 @@ def test_finish_tells_which_node_failed_and_why(
     assert toy.facts().items() >= {"outcome": "failed", "failed_node": "Left"}.items()
 
 
+def test_finish_leaves_a_page_of_a_run_that_failed(
+    tmp_path: Path, sqlite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy = ToyRun(tmp_path, sqlite, "user error")
+    toy.begin()
+    toy.run("Source", "Left")
+    page = tmp_path / "runs" / RUN / "report.html"
+    (tmp_path / "runs").write_text("in the way")
+    assert toy.finish() == 0
+    assert "There is no report: " in capsys.readouterr().out
+    (tmp_path / "runs").unlink()
+    assert toy.finish() == 0
+    assert f"Report: {page}" in capsys.readouterr().out
+    assert "row 3 is bad; mend it" in page.read_text()
+
+
+def test_finish_leaves_no_page_of_a_run_that_has_its_report(tmp_path: Path, sqlite: str) -> None:
+    toy = ToyRun(tmp_path, sqlite)
+    toy.begin()
+    toy.run("Source", "Left", "Right", "Join")
+    toy.finish()
+    assert not (tmp_path / "runs").exists()
+
+
 def test_finish_tells_a_node_that_was_killed_and_one_that_never_began(
     tmp_path: Path, sqlite: str, webhook: Webhook
 ) -> None:

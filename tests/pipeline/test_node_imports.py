@@ -17,7 +17,7 @@ from tests.pipeline.toy import compile_toy
 
 FRUGAL = {
     *("SchemaGen", "PreviousStatistics", "Window", "LiveModel"),
-    *("ModelSelector", "Canary", "Pusher", "Registrar"),
+    *("ModelSelector", "Canary", "Pusher", "Registrar", "Report"),
 }
 """Nodes of the flights pipeline that begin, and mostly end, without TensorFlow."""
 BEGIN = """
