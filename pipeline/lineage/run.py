@@ -220,7 +220,7 @@ class Run:
     @property
     def decision(self) -> str:
         """Why it chose its champion, or kept the live model; empty where it did not come to it."""
-        return next((str(a.properties["reason"]) for a in self.outputs(SELECTION)), "")
+        return next((str(a.properties.get("reason", "")) for a in self.outputs(SELECTION)), "")
 
     @property
     def backfills(self) -> tuple[Run, ...]:

@@ -210,3 +210,8 @@ def raw_row(example: Example, columns: Iterable[str]) -> dict[str, object]:
         value = values[0] if values else None
         row[column] = value.decode() if isinstance(value, bytes) else value
     return row
+
+
+def newest(project: SmallProject) -> str:
+    """The id of the newest run."""
+    return [run_id for run_id in project.run_ids() if "-span-" not in run_id][-1]

@@ -8,29 +8,23 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import mlflow
-import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 
-from custom_components.evaluator import verdict as verdicts
-from custom_components.evaluator.verdict import CANARY_FILE, Verdict
 from models import manifest
-from models.bundle import Bundle
-from pipeline import lineage
-from pipeline.report.page import CONTENTS
+from pipeline import config_file, lineage
+from pipeline.config import PROJECT
 from pipeline.store import record
-from tests.browser import browser
-from tests.end_to_end.project import FRAMEWORKS, SmallProject, raw_row
+from tests.end_to_end.project import FRAMEWORKS, SmallProject, newest
 from tools import notebooks
 
 pytestmark = pytest.mark.e2e
@@ -43,20 +37,6 @@ NODES = {
 }
 RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
 UNCHANGED = {n: "COMPLETE" if n in {*RESOLVERS, "Report"} else "CACHED" for n in NODES}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
-    """A project in which the pipeline has run once."""
-    small = SmallProject.make(tmp_path_factory.mktemp("project"))
-    done = small.run()
-    assert done.returncode == 0, done.stdout + done.stderr
-    (small.folder / "first_output.txt").write_text(done.stdout)
-    return small
-
-
-def newest(project: SmallProject) -> str:
-    return [run_id for run_id in project.run_ids() if "-span-" not in run_id][-1]
 
 
 def test_the_first_run_backfills_then_trains_and_pushes(project: SmallProject) -> None:
@@ -163,50 +143,6 @@ def test_the_run_ends_with_its_report(project: SmallProject) -> None:
     assert set(decided) < read
 
 
-def test_the_report_is_whole_in_a_browser_and_fits_a_phone(
-    project: SmallProject, tmp_path: Path
-) -> None:
-    nodes = project.executions(newest(project))
-    (report,) = project.store().get_artifacts_by_id(nodes["Report"].outputs["report"])
-    (evaluation,) = project.store().get_artifacts_by_id(nodes["Evaluator"].outputs["evaluation"])
-    verdict = Verdict.model_validate_json(Path(evaluation.uri, verdicts.FILE).read_text())
-    with browser(tmp_path) as opened:
-        opened.open(f"file://{report.uri}/index.html", width=400, dark=True)
-        assert opened.complaints == []
-        assert len(opened.requests) == 1
-        assert not opened.scrolls_sideways
-        named = opened.ask("[...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
-        assert named == list(CONTENTS)
-        shown = opened.ask("[...document.querySelectorAll('data')].map(d => Number(d.value))")
-    measured = {v for metrics in verdict.models.values() for v in metrics.values() if v is not None}
-    assert measured <= set(shown)
-
-
-def test_the_pushed_model_answers_on_the_command_line(
-    project: SmallProject, tmp_path: Path
-) -> None:
-    flights = project.flights(2).slice(0, 20)
-    import pyarrow.csv as pa_csv
-
-    pa_csv.write_csv(flights, tmp_path / "flights.csv")
-    place = ("--set", "root=output/small")
-    done = project.pipeline_cli("predict", *place, str(tmp_path / "flights.csv"))
-    lines = done.stdout.splitlines()
-    assert (done.returncode, len(lines)) == (0, 21), done.stderr
-    assert lines[0].endswith(",probability")
-    probabilities = [float(line.rpartition(",")[2]) for line in lines[1:]]
-    assert all(0 < p < 1 for p in probabilities)
-    assert len(set(probabilities)) > 10
-
-    row = json.dumps(flights.slice(0, 1).to_pylist()[0])
-    done = project.pipeline_cli("predict", *place, "--row", row)
-    assert done.stdout.startswith(f"late: {probabilities[0]:.4f}"), done.stderr
-    done = project.pipeline_cli("predict", *place, "--row", '{"carrier": "UA"}')
-    assert done.returncode == 2
-    assert "has no column" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
 def test_mlflow_knows_every_training_and_the_champion(project: SmallProject) -> None:
     store = f"sqlite:///{project.root}/mlflow.db"
     client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
@@ -230,39 +166,6 @@ def test_mlflow_knows_every_training_and_the_champion(project: SmallProject) -> 
     assert f"In MLflow: flights version {champion.version}" in shown
     shown = project.pipeline_cli("registry", "show", "champion", *place).stdout
     assert f"lineage {' '.join(place)} {nodes['Pusher'].outputs['pushed_model'][0]}" in shown
-
-
-def test_every_way_to_ask_a_model_gives_what_the_evaluator_saw(project: SmallProject) -> None:
-    nodes = project.executions(newest(project))
-    store = project.store()
-
-    def folder(node: str, key: str) -> Path:
-        return Path(store.get_artifacts_by_id(nodes[node].outputs[key])[0].uri)
-
-    seen = pq.read_table(folder("Evaluator", "evaluation") / CANARY_FILE)
-    examples = [tf.train.Example.FromString(row) for row in seen["example"].to_pylist()]
-    for framework in FRAMEWORKS:
-        path = folder(f"Trainer.{framework}", "model") / "Format-Serving"
-        bundle = Bundle.load(path)
-        rows = [raw_row(example, bundle.inputs) for example in examples]
-        judged = seen[framework].to_numpy()
-        assert np.ptp(judged) > 0.01
-        np.testing.assert_allclose(bundle.predict(rows), judged, atol=1e-6)
-    saved_model = tf.saved_model.load(str(folder("Trainer.keras", "model") / "Format-Serving"))
-    served = saved_model.signatures["serving_default"](tf.constant(seen["example"].to_pylist()))
-    np.testing.assert_allclose(
-        served["probability"].numpy()[:, 0], seen["keras"].to_numpy(), atol=1e-6
-    )
-    canary = json.loads((folder("Canary", "blessing") / "canary.json").read_text())
-    assert canary["max_difference"] <= 1e-6
-
-    winner = manifest.read(project.root / "serving" / project.serving[0]).framework
-    judged = seen[winner].to_numpy()
-    for choose in (mlflow.set_tracking_uri, mlflow.set_registry_uri):  # Others chose before.
-        choose(f"sqlite:///{project.root}/mlflow.db")
-    champion = mlflow.pyfunc.load_model("models:/flights@champion")
-    frame = pd.DataFrame(rows)
-    np.testing.assert_allclose(champion.predict(frame), judged, atol=1e-6)
 
 
 def test_the_run_says_who_ran_when(project: SmallProject) -> None:
@@ -450,6 +353,25 @@ def test_a_notebook_runs_in_a_kernel_of_its_own_and_shows_what_the_store_holds(
         "03_models": f"{live.metrics()['auc']:.4f}",
     }
     assert expected[file.stem] in shown
+
+
+def test_the_documented_questions_are_answered_as_they_stand(
+    project: SmallProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/lineage.md").read_text(), re.S)
+    begin, *questions = blocks
+    monkeypatch.setattr(config_file, "load", lambda: project.root / "metadata.sqlite")
+    names: dict[str, Any] = {}
+    exec(begin, names)
+    answers = [eval(question, names) for question in questions]
+    assert len(answers) == 10
+    live = names["live"]
+    assert answers[0] == live.data_spans() == (1, 2)
+    assert live.producer.run in answers[1]
+    assert {model for model, is_live in answers[4] if is_live} >= {live}
+    assert answers[5].seconds == max(n.seconds or 0 for r in names["store"].runs() for n in r.nodes)
+    assert dict(answers[8])[live.producer.run_id] == live.metrics()["auc"]
+    assert live in answers[9]
 
 
 def wait_for_log(project: SmallProject, name: str, text: str) -> None:
