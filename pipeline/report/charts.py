@@ -192,7 +192,9 @@ def trend(
             axes.axhline(bound, **_BOUND)
         axes.set(ylabel=metric)
         shown = range(0, len(moments), max(1, len(moments) // 4))
-        axes.set_xticks(list(shown), [f"{moments[place]:%d %b}" for place in shown])
+        of_one_day = len({moment.date() for moment in moments}) == 1
+        form = "%H:%M" if of_one_day else "%d %b"
+        axes.set_xticks(list(shown), [f"{moments[place]:{form}}" for place in shown])
     return made.chart
 
 
