@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import lineage_commands
+from pipeline.cloudbuild import commands as cloudbuild
+from pipeline.deploy import commands as deploy
 from pipeline.errors import UserError
 from pipeline.housekeeping import commands as housekeeping
 from pipeline.registry.commands import add_commands
@@ -90,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_commands(commands, configured)
     add_commands(commands, configured)
     housekeeping.add_commands(commands, configured)
+    cloudbuild.add_commands(commands)
+    deploy.add_commands(commands, configured)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"
@@ -107,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return int(arguments.run(arguments) or 0)
     except UserError as error:
         print(f"python -m pipeline: {error}", file=sys.stderr)
         return 2

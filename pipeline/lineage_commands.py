@@ -148,7 +148,9 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         "backfills": [backfill.id for backfill in run.backfills],
     }
     nodes = [_node_facts(node) for node in run.nodes]
+    deployment = run.deployment
     if as_json:
+        facts["deployment"] = deployment.facts() if deployment else None
         print_json({**facts, "config": run.config, "nodes": nodes})
         return
     columns = ("node", "state", "begun", "seconds")
@@ -156,6 +158,7 @@ def _show_run(run: Run, *, as_json: bool) -> None:
     for row, node in zip(rows, run.nodes, strict=True):
         gave = dict.fromkeys(a for named in node.outputs.values() for a in named)
         row["gave"] = [f"{artifact.type} {artifact.id}" for artifact in gave]
+    facts["deployment"] = str(deployment) if deployment else None
     show(pairs(facts), "", table(rows))
 
 

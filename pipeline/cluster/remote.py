@@ -47,9 +47,11 @@ class RemoteRun:
 
 @dataclass(frozen=True)
 class Package:
-    """A compiled pipeline: the text of its YAML file."""
+    """A compiled pipeline: the text of its YAML file, and what its version is called after."""
 
     text: str
+    label: str = ""
+    """Stands in the version's name, such as the commit; the name is one of the content anyway."""
 
     @classmethod
     def read(cls, file: Path) -> Package:
@@ -84,7 +86,19 @@ class Package:
     @cached_property
     def version(self) -> str:
         """A name for exactly this content."""
-        return f"{self.name}-{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+        label = f"{self.label}-" if self.label else ""
+        return f"{self.name}-{label}{self.digest[:12]}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, in hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def images(self) -> list[str]:
+        """The container images of its tasks, each once."""
+        executors = self.spec.get("deploymentSpec", {}).get("executors", {}).values()
+        return sorted({e["container"]["image"] for e in executors if "container" in e})
 
     @property
     def tasks(self) -> list[str]:
@@ -114,6 +128,30 @@ class Package:
 
 class Server(Protocol):
     """Where runs are sent to. Making one contacts nothing; the first call does."""
+
+    @property
+    def place(self) -> str:
+        """The server's address, or the project and region."""
+
+    def upload(self, package: Package) -> str:
+        """Has the server keep the package as a version, unless it does; the version's id.
+
+        Nothing that is at work changes. Vertex has no versions: the id is empty.
+        """
+
+    def check_version(self, package: Package) -> None:
+        """Makes sure that the server keeps the package, and nothing else under its name.
+
+        Raises:
+            UserError: if it does not.
+        """
+
+    def check_schedule(self, package: Package) -> None:
+        """Makes sure that the schedule starts runs of this package, and of no other.
+
+        Raises:
+            UserError: if it does not.
+        """
 
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What would be sent to start a run, for people to read."""

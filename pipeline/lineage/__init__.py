@@ -5,6 +5,7 @@ store.live_model().ancestors()
 """
 
 from pipeline.lineage.artifact import PUSHED_MODEL, REGISTRATION, Artifact
+from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.difference import Change, Difference
 from pipeline.lineage.run import Node, Run
 from pipeline.lineage.store import Store, open
@@ -15,6 +16,7 @@ __all__ = [
     "REGISTRATION",
     "Artifact",
     "Change",
+    "Deployment",
     "Difference",
     "Node",
     "Run",

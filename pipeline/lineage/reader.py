@@ -13,7 +13,9 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from ml_metadata.proto import metadata_store_service_pb2 as service
 
 from pipeline.errors import UserError
+from pipeline.lineage import deployment
 from pipeline.lineage.artifact import PUSHED_MODEL, Artifact
+from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.events import GIVEN, INPUTS, MADE, Events, Ids, once
 from pipeline.lineage.places import Place, Places
 from pipeline.lineage.run import COMPLETE, RESULT, Node, Run, moment, parent_of, state_of
@@ -313,6 +315,11 @@ class Reader:
                 generation = [i for i in generation if of[i].type != to]
         del found[artifact.id]
         return tuple(self.artifacts(found).values())
+
+    @cached_property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Every deployment, the newest first."""
+        return deployment.all_of(self)
 
     @cached_property
     def live_model(self) -> Artifact | None:

@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, SELECTION, Artifact
+from pipeline.lineage.deployment import Deployment, of_run
 from pipeline.lineage.difference import Difference, difference
 
 if TYPE_CHECKING:
@@ -226,6 +227,11 @@ class Run:
     def backfills(self) -> tuple[Run, ...]:
         """The runs that ingested earlier spans for this one, in the order of these."""
         return self._reader.backfills(self)
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """The deployment whose package it ran; None where it was started otherwise."""
+        return of_run(self, self._reader)
 
     def diff(self, other: Run) -> Difference:
         """What is different in `other`, as a later run."""

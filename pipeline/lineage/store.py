@@ -11,6 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
+from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.reader import Reader
 from pipeline.lineage.run import Run, parent_of
 from pipeline.store import connect, database
@@ -65,6 +66,10 @@ class Store:
     def _stands_alone(self, run: Run) -> bool:
         parent = parent_of(run.id)
         return parent is None or self._reader.known_run(parent) is None
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What was put to work on a cluster, and what failed to be, the newest first."""
+        return self._reader.deployments
 
     def read_ahead(self, runs: Iterable[Run]) -> None:
         """Reads what tables say of many runs by a few questions, in place of some for each."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import kfp_server_api as kfp
 
 from pipeline.cluster.kfp_connection import Connection, host_of
+from pipeline.cluster.kfp_versions import Versions, found_or_made, named
 from pipeline.cluster.remote import FINAL, Package, RemoteRun, RemoteTask, moment
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
@@ -29,6 +27,11 @@ class KubeflowServer:
         self._schedule = config.schedule
         self._host = host_of(self._config)
         self._experiment_name = self._config.experiment or self._name
+
+    @property
+    def place(self) -> str:
+        """See `Server`."""
+        return f"{self._host} (namespace {self._config.namespace})"
 
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `Server`."""
@@ -54,13 +57,37 @@ class KubeflowServer:
             "paused": self._schedule.paused,
         }
 
+    def upload(self, package: Package) -> str:
+        """See `Server`."""
+        with self._connection.sentences():
+            return cast(str, self._versions.kept(package).pipeline_version_id)
+
+    def check_version(self, package: Package) -> None:
+        """See `Server`."""
+        with self._connection.sentences():
+            self._versions.check(package)
+
+    def check_schedule(self, package: Package) -> None:
+        """See `Server`."""
+        with self._connection.sentences():
+            reference = self._versions.found(package)
+            wanted = reference and reference.pipeline_version_id
+            at_work = [r for r in self._existing() if _enabled(r) or self._schedule.paused]
+        started = [r.pipeline_version_reference.pipeline_version_id for r in at_work]
+        if not started:
+            raise UserError(f"The schedule {self._name} is paused; --resume has it start runs.")
+        if started != [wanted]:
+            others = ", ".join(str(other) for other in started if other != wanted)
+            what = f"starts runs of version {others}" if others else "is there more than once"
+            raise UserError(f"The schedule {self._name} {what}, in place of {package.version}.")
+
     def submit(self, package: Package, parameters: Mapping[str, Any]) -> RemoteRun:
         """See `Server`."""
         with self._connection.sentences():
             run = kfp.V2beta1Run(
                 display_name=f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
                 experiment_id=self._experiment(),
-                pipeline_version_reference=self._version(package),
+                pipeline_version_reference=self._versions.kept(package),
                 runtime_config=kfp.V2beta1RuntimeConfig(parameters=dict(parameters)),
                 service_account=self._config.service_account,
             )
@@ -104,7 +131,7 @@ class KubeflowServer:
             wanted = kfp.V2beta1RecurringRun(
                 display_name=self._name,
                 experiment_id=self._experiment(),
-                pipeline_version_reference=self._version(package),
+                pipeline_version_reference=self._versions.kept(package),
                 runtime_config=kfp.V2beta1RuntimeConfig(parameters=dict(parameters)),
                 service_account=self._config.service_account,
                 max_concurrency=str(self._schedule.concurrency),
@@ -153,18 +180,24 @@ class KubeflowServer:
         """Has `run` at work (or paused, as configured) alone; all is as it was if that fails."""
         at_work = [other for other in instead_of if _enabled(other)]
         try:
-            for other in at_work:
-                self._disable(other)
-            (self._disable if self._schedule.paused else self._enable)(run)
-        except BaseException:
+            with self._connection.sentences():
+                for other in at_work:
+                    self._disable(other)
+                (self._disable if self._schedule.paused else self._enable)(run)
+        except BaseException as error:
             # As far as the server still answers; the first error is the one to tell.
             if made:
-                _try(self._delete, run)
-            for other in at_work[:1]:
-                _try(self._enable, other)
+                _done(self._delete, run)
+            as_before = all(_done(self._enable, other) for other in at_work[:1])
+            if isinstance(error, UserError) and not as_before:
+                raise UserError(
+                    f"{error} What the schedule {self._name} started before could not be put to"
+                    " work again: until this is repeated, it may start nothing."
+                ) from None
             raise
         for other in instead_of:
-            self._delete(other)
+            # What is left starts nothing, and the next call removes it.
+            _done(self._delete, other)
 
     def _about(self, done: str) -> str:
         """What was done to the schedule, when it runs, and in which time zone."""
@@ -221,7 +254,7 @@ class KubeflowServer:
 
     def _recurring_runs(self) -> list[Any]:
         found = self._recurring.recurring_run_service_list_recurring_runs(
-            namespace=self._config.namespace, page_size=100, filter=_named(self._name)
+            namespace=self._config.namespace, page_size=100, filter=named(self._name)
         )
         return found.recurring_runs or []
 
@@ -245,7 +278,7 @@ class KubeflowServer:
 
     def _found_experiment(self) -> str | None:
         found = self._experiments.experiment_service_list_experiments(
-            namespace=self._config.namespace, page_size=1, filter=_named(self._experiment_name)
+            namespace=self._config.namespace, page_size=1, filter=named(self._experiment_name)
         )
         return found.experiments[0].experiment_id if found.experiments else None
 
@@ -259,46 +292,7 @@ class KubeflowServer:
             made = self._experiments.experiment_service_create_experiment(experiment)
             return cast(str, made.experiment_id)
 
-        return _found_or_made(self._found_experiment, make)
-
-    def _version(self, package: Package) -> Any:
-        """The package's version on the server, uploaded unless the very same one is there."""
-        api = kfp.PipelineServiceApi(self._connection.client)
-        namespace = self._config.namespace
-
-        def pipeline() -> str | None:
-            found = api.pipeline_service_list_pipelines(
-                namespace=namespace, page_size=1, filter=_named(package.name)
-            )
-            return found.pipelines[0].pipeline_id if found.pipelines else None
-
-        def make_pipeline() -> str:
-            made = api.pipeline_service_create_pipeline(
-                kfp.V2beta1Pipeline(display_name=package.name, namespace=namespace)
-            )
-            return cast(str, made.pipeline_id)
-
-        pipeline_id = _found_or_made(pipeline, make_pipeline)
-
-        def version() -> str | None:
-            found = api.pipeline_service_list_pipeline_versions(
-                pipeline_id, page_size=1, filter=_named(package.version)
-            )
-            versions = found.pipeline_versions
-            return versions[0].pipeline_version_id if versions else None
-
-        def upload() -> str:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / f"{package.name}.yaml"
-                file.write_text(package.text)
-                made = kfp.PipelineUploadServiceApi(
-                    self._connection.client
-                ).upload_pipeline_version(str(file), name=package.version, pipelineid=pipeline_id)
-            return cast(str, made.pipeline_version_id)
-
-        return kfp.V2beta1PipelineVersionReference(
-            pipeline_id=pipeline_id, pipeline_version_id=_found_or_made(version, upload)
-        )
+        return found_or_made(self._found_experiment, make)
 
     def _run(self, run: Any) -> RemoteRun:
         details = run.run_details and run.run_details.task_details
@@ -331,6 +325,10 @@ class KubeflowServer:
         return kfp.ExperimentServiceApi(self._connection.client)
 
     @property
+    def _versions(self) -> Versions:
+        return Versions(self._connection.client, self._config.namespace)
+
+    @property
     def _runs(self) -> Any:
         return kfp.RunServiceApi(self._connection.client)
 
@@ -339,27 +337,12 @@ class KubeflowServer:
         return kfp.RecurringRunServiceApi(self._connection.client)
 
 
-def _named(name: str) -> str:
-    """The API's filter for what has this name."""
-    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
-    return json.dumps({"predicates": [predicate]})
-
-
-def _found_or_made(found: Callable[[], str | None], make: Callable[[], str]) -> str:
-    """The id of what is there, else of what is made; someone else may make it in between."""
-    if (there := found()) is not None:
-        return there
-    try:
-        return make()
-    except kfp.ApiException as error:
-        if error.status == 409 and (there := found()) is not None:
-            return there
-        raise
-
-
-def _try(call: Callable[[Any], None], run: Any) -> None:
+def _done(call: Callable[[Any], None], run: Any) -> bool:
+    """Whether the server did it."""
     with suppress(Exception):
         call(run)
+        return True
+    return False
 
 
 def _enabled(run: Any) -> bool:

@@ -54,10 +54,12 @@ def problems(config: PipelineConfig, target: Target = "kfp") -> list[str]:
             f"root is {root}, which no volume holds: mount one by tasks.defaults.volumes and name "
             "a folder on it, or name a bucket, as in gs://BUCKET/flights"
         )
-    if store.startswith("sqlite"):
+    one_machine = config.tasks.one_machine and target == "kfp"
+    if store.startswith("sqlite") and not one_machine:
         found.append(
             f"store.url is {store}: the locks of an sqlite file do not hold between machines, "
-            "whose tasks would break it; name a PostgreSQL or MySQL server"
+            "whose tasks would break it; name a PostgreSQL or MySQL server, or set "
+            "tasks.one_machine = true where there is one machine only"
         )
     if config.registration.enabled and remote and tracking.startswith("sqlite"):
         found.append(

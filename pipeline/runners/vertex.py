@@ -48,6 +48,32 @@ class VertexServer:
         self._root = config.pipeline_root
         self._parent = f"projects/{config.vertex.project}/locations/{config.vertex.location}"
 
+    @property
+    def place(self) -> str:
+        """See `Server`."""
+        return self._parent
+
+    def upload(self, package: Package) -> str:
+        """See `Server`."""
+        return ""
+
+    def check_version(self, package: Package) -> None:
+        """See `Server`."""
+
+    def check_schedule(self, package: Package) -> None:
+        """See `Server`."""
+        from google.cloud.aiplatform_v1.types import Schedule
+
+        with vertex_connection.sentences(self._config):
+            schedule, *others = self._existing()
+        job = schedule.create_pipeline_job_request.pipeline_job
+        wanted = self._job(package, {})
+        if others or job.pipeline_spec != wanted.pipeline_spec:
+            what = "is there more than once" if others else "starts runs of another package"
+            raise UserError(f"The schedule {self._name} {what}, in place of {package.version}.")
+        if schedule.state == Schedule.State.PAUSED and not self._schedule.paused:
+            raise UserError(f"The schedule {self._name} is paused; --resume has it start runs.")
+
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `Server`."""
         return {

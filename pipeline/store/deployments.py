@@ -6,12 +6,13 @@ import fcntl
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
@@ -140,14 +141,27 @@ def alone(config: PipelineConfig) -> Iterator[Deployments]:
     if connection.HasField("sqlite"):
         file = Path(connection.sqlite.filename_uri)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _file_locked(Path(f"{file}.deploy")):
-            yield Deployments(connect.opened(connection), config.name)
-        return
-    with database.locked(connection, "deploy", seconds=_WAIT_SECONDS, meanwhile=_MEANWHILE):
-        with database.locked(connection):
-            store = connect.opened(connection)
-            database.allow_long_texts(connection)
-        yield Deployments(store, config.name)
+        lock: AbstractContextManager[None] = _file_locked(Path(f"{file}.deploy"))
+    else:
+        lock = database.locked(connection, "deploy", seconds=_WAIT_SECONDS, meanwhile=_MEANWHILE)
+    with lock:
+        try:
+            yield Deployments(_with_tables(connection), config.name)
+        except errors.StatusError as error:
+            why = str(error).partition("\n")[0]
+            raise UserError(
+                f"{database.place(connection)}: the metadata store failed ({why}); repeat the "
+                "command: it makes up for what was not kept"
+            ) from None
+
+
+def _with_tables(connection: pb.ConnectionConfig) -> MetadataStore:
+    if connection.HasField("sqlite"):
+        return connect.opened(connection)
+    with database.locked(connection):
+        store = connect.opened(connection)
+        database.allow_long_texts(connection)
+        return store
 
 
 @contextmanager
@@ -202,6 +216,8 @@ def at_work(records: Sequence[Record]) -> tuple[Record, ...]:
         if one.action == ROLLBACK:
             there = [i for i, below in enumerate(stack) if below.version == one.version]
             del stack[there[-1] if there else len(stack) :]
+        elif stack and stack[-1].version == one.version:  # By another address, say.
+            del stack[-1]
         stack.append(one)
     return tuple(reversed(stack))
 

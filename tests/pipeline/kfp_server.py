@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import yaml
+
 ROOT = "/apis/v2beta1"
 
 # The fields of a body: a set of names, a table of such, or what tests a value.
@@ -96,6 +98,8 @@ class KfpServer:
         self.refused: list[str] = []
         self.on_request: Callable[[str, str], tuple[int, bytes] | None] = lambda *_: None
         """Says how a request (its method and path) is answered instead: status 0 hangs up."""
+        self.loses_answer: Callable[[str, str], bool] = lambda *_: False
+        """Says whether it hangs up once it has done what a request asks for."""
         self.url = ""
         self._ids = itertools.count(1)
 
@@ -114,6 +118,9 @@ class KfpServer:
                 return self._upload(query, body, content_type)
             case "GET", ["pipelines", pipeline_id, "versions"]:
                 return self._list("versions", query, pipeline_id=pipeline_id)
+            case "GET", ["pipelines", pipeline_id, "versions", version_id]:
+                _allow(query, set())
+                return self._version(pipeline_id, version_id)
             case "GET", [kind] if kind in KEYS:
                 return self._list(kind, query)
             case "POST", [kind] if kind in SHAPES:
@@ -137,6 +144,16 @@ class KfpServer:
                 return thing
         raise RefusedError(404, f"{kind} {thing_id} not found")
 
+    def _version(self, pipeline_id: str, version_id: str) -> dict[str, Any]:
+        """A version with its specification, as a table; lists leave that out here."""
+        version = self._get("versions", version_id)
+        if version["pipeline_id"] != pipeline_id:
+            raise RefusedError(404, f"pipeline {pipeline_id} has no version {version_id}")
+        spec, *platform = yaml.safe_load_all(version["package"])
+        if any("kubernetes" in document["platforms"] for document in platform):
+            spec = {"pipeline_spec": spec, "platform_spec": platform[0]}
+        return _without_package(version) | {"pipeline_spec": spec}
+
     def _list(self, kind: str, query: dict[str, str], **wanted: str) -> dict[str, Any]:
         _allow(query, QUERY)
         found = [
@@ -149,7 +166,7 @@ class KfpServer:
         if query.get("sort_by") == "created_at desc":
             found.reverse()
         # Lists leave out what is empty, as the real server's JSON does.
-        page = found[: int(query.get("page_size", 10))]
+        page = [_without_package(one) for one in found[: int(query.get("page_size", 10))]]
         return {KEYS[kind][0]: page, "total_size": len(found)} if page else {}
 
     def _create(self, kind: str, thing: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +204,7 @@ class KfpServer:
         version = {"pipeline_id": query["pipelineid"], "display_name": query["name"]}
         made = self._create("versions", version)
         made["package"] = part.get_payload(decode=True).decode()
-        return {key: value for key, value in made.items() if key != "package"}
+        return _without_package(made)
 
     def _act(self, kind: str, thing_id: str, action: str = "") -> dict[str, Any]:
         thing = self._get(kind, thing_id)
@@ -226,6 +243,9 @@ def kfp_server(certificate: Path | None = None) -> Iterator[KfpServer]:
                     state.refused.append(str(error))
                 self._send(error.status, json.dumps({"message": str(error)}).encode())
             else:
+                if state.loses_answer(self.command, path):
+                    self.close_connection = True
+                    return
                 self._send(200, json.dumps(answer).encode())
 
         do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = do_any
@@ -255,6 +275,10 @@ def kfp_server(certificate: Path | None = None) -> Iterator[KfpServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _without_package(thing: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in thing.items() if key != "package"}
 
 
 def _allow(query: dict[str, str], known: set[str]) -> None:

@@ -1,0 +1,1 @@
+"""From a commit to a pipeline at work: builds, compiles, releases, checks and takes back."""
