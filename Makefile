@@ -7,10 +7,10 @@ export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench notebook ui report doctor setup lock clean
+.PHONY: help run test check e2e lint format bench notebook ui report scan doctor setup lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
 run: ## Run the pipeline on this machine (CONFIG=configs/flights.toml, ARGS="--span 4")
 	@sh tools/setup.sh run $(EXTRAS)
@@ -20,12 +20,27 @@ test: ## Run the tests (ARGS="-k canary", EXTRAS=pytorch for those of PyTorch)
 	@sh tools/setup.sh dev $(or $(EXTRAS),--offered)
 	@.venv/bin/python -m pytest $(ARGS)
 
+check: ## Run the tests that take seconds, not minutes (ARGS="-k canary")
+	@sh tools/setup.sh dev $(EXTRAS)
+	@.venv/bin/python -m pytest -m "not e2e" $(ARGS)
+
+e2e: ## Run the whole pipeline on a small slice of the data, and the tests of what came of it
+	@sh tools/setup.sh dev $(EXTRAS)
+	@.venv/bin/python -m pytest -m e2e tests/end_to_end/test_pipeline.py $(ARGS)
+
 lint: ## Check format, style, types and the rules of who imports whom
 	@sh tools/setup.sh dev $(EXTRAS)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m tools.terraform
+	.venv/bin/python -m pipeline cloudbuild check cloudbuild.yaml deploy/cloudbuild/*.yaml
+	.venv/bin/zizmor --offline --no-progress --quiet .github
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	.venv/bin/check-jsonschema -q --builtin-schema vendor.renovate renovate.json
 
 format: ## Format the code and mend what can be mended by itself
 	@sh tools/setup.sh dev $(EXTRAS)
@@ -47,6 +62,10 @@ ui: ## Open MLflow's pages on the project's own store (ARGS="--port 5001")
 report: ## Show the reports of the runs in a browser (ARGS="--port 8091")
 	@sh tools/setup.sh run $(EXTRAS)
 	@.venv/bin/python -m pipeline report --serve --config $(CONFIG) $(ARGS)
+
+scan: ## Scan the image that was built for vulnerabilities that have a fix (ARGS=--deployed)
+	@sh tools/setup.sh run $(EXTRAS)
+	@.venv/bin/python -m tools.scan $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor
