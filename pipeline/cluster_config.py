@@ -133,6 +133,8 @@ class TasksConfig(Section):
     """For the trainings of the train-only pipeline, each in its framework's own image."""
     image_pull_secrets: tuple[str, ...] = ()
     """Secrets by which the cluster may pull the images."""
+    one_machine: bool = False
+    """Whether all run on one machine, as in minikube: then an sqlite file can be the store."""
 
     def of(self, node_id: str) -> TaskSettings:
         """What the task of `node_id` gets."""

@@ -351,6 +351,12 @@ def test_vertex_refuses_what_only_kubernetes_has(settings: dict[str, Any], messa
         ("kfp", ["root=output/flights"], [r"root is .*output/flights, which no volume holds"]),
         ("kfp", ["root=/pipelines"], ["root is /pipelines, which no volume holds"]),
         ("kfp", ["store.url=sqlite:////pipeline/a.db"], ["the locks of an sqlite file do not"]),
+        ("kfp", ["store.url=sqlite:////pipeline/a.db", "tasks.one_machine=true"], []),
+        (
+            "vertex",
+            [*BUCKET, "store.url=sqlite:////pipeline/a.db", "tasks.one_machine=true"],
+            ["the locks of an sqlite file do not"],
+        ),
         ("kfp", ["root=s3://bucket/flights"], ["register.tracking_uri is sqlite:"]),
         ("kfp", ["root=s3://bucket/flights", "register.enabled=false"], []),
     ],

@@ -1,0 +1,1 @@
+"""What stands on one machine for the parts of continuous delivery: remote, trigger, cluster."""
