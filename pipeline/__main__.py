@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import lineage_commands
 from pipeline.cloudbuild import commands as cloudbuild
+from pipeline.continuous import commands as continuous
 from pipeline.deploy import commands as deploy
 from pipeline.errors import UserError
 from pipeline.housekeeping import commands as housekeeping
@@ -94,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     housekeeping.add_commands(commands, configured)
     cloudbuild.add_commands(commands)
     deploy.add_commands(commands, configured)
+    continuous.add_commands(commands, configured)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"

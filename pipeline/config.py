@@ -22,6 +22,7 @@ from pipeline.cluster_config import (
     TasksConfig,
     VertexConfig,
 )
+from pipeline.continuous_config import ContinuousConfig
 from pipeline.data_config import DataConfig
 from pipeline.sections import Column, Location, Section, Share
 from pipeline.train_config import TrainConfig, TuneConfig
@@ -290,6 +291,7 @@ class PipelineConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
     vertex: VertexConfig = VertexConfig()
+    continuous: ContinuousConfig = ContinuousConfig()
 
     @property
     def pipeline_root(self) -> str:

@@ -5,6 +5,7 @@ store.live_model().ancestors()
 """
 
 from pipeline.lineage.artifact import PUSHED_MODEL, REGISTRATION, Artifact
+from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.difference import Change, Difference
 from pipeline.lineage.run import Node, Run
@@ -19,6 +20,7 @@ __all__ = [
     "Deployment",
     "Difference",
     "Node",
+    "RetrainDecision",
     "Run",
     "Store",
     "open",

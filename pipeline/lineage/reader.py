@@ -13,8 +13,9 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from ml_metadata.proto import metadata_store_service_pb2 as service
 
 from pipeline.errors import UserError
-from pipeline.lineage import deployment
+from pipeline.lineage import decision, deployment
 from pipeline.lineage.artifact import PUSHED_MODEL, Artifact
+from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.events import GIVEN, INPUTS, MADE, Events, Ids, once
 from pipeline.lineage.places import Place, Places
@@ -320,6 +321,11 @@ class Reader:
     def deployments(self) -> tuple[Deployment, ...]:
         """Every deployment, the newest first."""
         return deployment.all_of(self)
+
+    @cached_property
+    def decisions(self) -> tuple[RetrainDecision, ...]:
+        """Every decision to retrain or not, the newest first."""
+        return decision.all_of(self)
 
     @cached_property
     def live_model(self) -> Artifact | None:

@@ -13,6 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, SELECTION, Artifact
+from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.deployment import Deployment, of_run
 from pipeline.lineage.difference import Difference, difference
 
@@ -232,6 +233,11 @@ class Run:
     def deployment(self) -> Deployment | None:
         """The deployment whose package it ran; None where it was started otherwise."""
         return of_run(self, self._reader)
+
+    @property
+    def retrain_decision(self) -> RetrainDecision | None:
+        """The decision that started it, which says why; None where a person or a schedule did."""
+        return next((one for one in self._reader.decisions if one.run_id == self.id), None)
 
     def diff(self, other: Run) -> Difference:
         """What is different in `other`, as a later run."""

@@ -11,6 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
+from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.reader import Reader
 from pipeline.lineage.run import Run, parent_of
@@ -70,6 +71,10 @@ class Store:
     def deployments(self) -> tuple[Deployment, ...]:
         """What was put to work on a cluster, and what failed to be, the newest first."""
         return self._reader.deployments
+
+    def decisions(self) -> tuple[RetrainDecision, ...]:
+        """What the policy of `python -m pipeline continuous` said of spans, the newest first."""
+        return self._reader.decisions
 
     def read_ahead(self, runs: Iterable[Run]) -> None:
         """Reads what tables say of many runs by a few questions, in place of some for each."""

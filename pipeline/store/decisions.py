@@ -1,0 +1,193 @@
+"""What the metadata store keeps of decisions to retrain or not: why each run happened, or did not.
+
+A decision is an execution that read the span's examples and statistics and the live model. One that
+starts a run is RUNNING until the run has come to its end, so that whoever goes on after a crash
+finds what was begun.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.config import PipelineConfig
+from pipeline.store import connect, database, record
+
+CONTEXT, EXECUTION = "retraining", "RetrainDecision"
+"""The types: a context for each pipeline, and in it an execution for each decision."""
+RETRAIN, WAIT, REFUSED = "retrain", "wait", "refused"
+"""The verdicts: a run was started; none was; the span is no data that one could learn from."""
+COMPLETE, FAILED, RUNNING = "complete", "failed", "running"
+_STATES = {
+    pb.Execution.COMPLETE: COMPLETE,
+    pb.Execution.FAILED: FAILED,
+    pb.Execution.RUNNING: RUNNING,
+}
+_ENDS = {COMPLETE: pb.Execution.COMPLETE, FAILED: pb.Execution.FAILED}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was decided, and from what."""
+
+    pipeline: str
+    span: int
+    content: str
+    """SHA-256 of the span's files, which tells one delivery from another."""
+    listing: str
+    """SHA-256 of their names, sizes and times of change: the same spares looking into them."""
+    verdict: str
+    """RETRAIN, WAIT or REFUSED."""
+    reason: str
+    """One sentence."""
+    numbers: str
+    """What each rule of the policy found, as JSON."""
+    policy: str
+    """The section [continuous] of the configuration, as JSON."""
+
+
+@dataclass(frozen=True)
+class Record(Facts):
+    """A decision as the store has it."""
+
+    id: int
+    """Of its execution."""
+    when: datetime
+    state: str
+    """RUNNING until the run that it started is over; then COMPLETE, or FAILED as that run did."""
+    run_id: str
+    """The run that it started; empty where there is none (yet)."""
+    failure: str
+    """Why the last try failed; empty where none did."""
+    tries: int
+    """How often the run was tried, and failed."""
+    next_try: datetime | None
+    """Not to be tried again before; None where it may be at once."""
+
+
+@contextmanager
+def alone(config: PipelineConfig) -> Iterator[MetadataStore]:
+    """The store, to write to for a moment; no other process that asks so has it meanwhile.
+
+    Its tables are made where there are none: data is watched before a pipeline first runs.
+
+    Raises:
+      UserError: it cannot be reached, or it is something else.
+    """
+    connect.share_password_file(config)
+    connection = connect.connection_to(config.store_url)
+    if connection.HasField("sqlite"):
+        file = Path(connection.sqlite.filename_uri)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with Path(f"{file}.lock").open("a") as lock:  # The one that the nodes of a run take.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield connect.opened(connection)
+        return
+    with database.locked(connection, meanwhile="another process writes to it"):
+        store = connect.opened(connection)
+        database.allow_long_texts(connection)
+        yield store
+
+
+def write(store: MetadataStore, facts: Facts, inputs: Mapping[str, int]) -> int:
+    """Keeps a decision; its id.
+
+    Args:
+      store: opened to write to.
+      facts: what was decided.
+      inputs: the numbers of the artifacts that were read, by what they are, as in "statistics".
+    """
+    context = record.named(store, CONTEXT, facts.pipeline)
+    execution = pb.Execution(
+        type_id=store.put_execution_type(pb.ExecutionType(name=EXECUTION)),
+        last_known_state=(
+            pb.Execution.RUNNING if facts.verdict == RETRAIN else pb.Execution.COMPLETE
+        ),
+    )
+    for key, value in vars(facts).items():
+        if isinstance(value, int):
+            execution.custom_properties[key].int_value = value
+        else:
+            execution.custom_properties[key].string_value = value
+    artifacts = store.get_artifacts_by_id(list(inputs.values())) if inputs else []
+    known = {artifact.id: artifact for artifact in artifacts}
+    pairs = [(known[i], _read_as(name, i)) for name, i in inputs.items()]
+    # In one transaction: who dies before its end has decided nothing.
+    made, _, _ = store.put_execution(execution, pairs, [context])
+    return int(made)
+
+
+def _read_as(name: str, artifact: int) -> pb.Event:
+    event = pb.Event(artifact_id=artifact, type=pb.Event.INPUT)
+    event.path.steps.add().key = name
+    event.path.steps.add().index = 0
+    return event
+
+
+def started(store: MetadataStore, decision: int, run_id: str) -> None:
+    """Keeps which run the decision started."""
+    _change(store, decision, run_id=run_id)
+
+
+def failed_once(
+    store: MetadataStore, decision: int, *, tries: int, failure: str, next_try: datetime
+) -> None:
+    """Keeps that a try failed, and when there may be another one."""
+    _change(store, decision, tries=str(tries), failure=failure, next_try=next_try.isoformat())
+
+
+def ended(store: MetadataStore, decision: int, state: str, *, failure: str = "") -> None:
+    """Keeps that the run is over: COMPLETE, or FAILED and why."""
+    _change(store, decision, _ENDS[state], failure=failure)
+
+
+def _change(store: MetadataStore, decision: int, state: int | None = None, **texts: str) -> None:
+    (execution,) = store.get_executions_by_id([decision])
+    if state is not None:
+        execution.last_known_state = state
+    for key, text in texts.items():
+        execution.custom_properties[key].string_value = text
+    store.put_executions([execution])
+
+
+def read(store: MetadataStore, pipeline: str | None = None) -> tuple[Record, ...]:
+    """The decisions of a pipeline, or of all, the newest first."""
+    if pipeline is None:
+        contexts = store.get_contexts_by_type(CONTEXT)
+    else:
+        found = store.get_context_by_type_and_name(CONTEXT, pipeline)
+        contexts = [found] if found else []
+    executions = [e for c in contexts for e in store.get_executions_by_context(c.id)]
+    return tuple(_record(e) for e in sorted(executions, key=lambda e: e.id, reverse=True))
+
+
+def _record(execution: pb.Execution) -> Record:
+    kept = execution.custom_properties
+
+    def text(name: str) -> str:
+        return str(kept[name].string_value) if name in kept else ""
+
+    return Record(
+        pipeline=text("pipeline"),
+        span=kept["span"].int_value,
+        content=text("content"),
+        listing=text("listing"),
+        verdict=text("verdict"),
+        reason=text("reason"),
+        numbers=text("numbers"),
+        policy=text("policy"),
+        id=execution.id,
+        when=datetime.fromtimestamp(execution.create_time_since_epoch / 1000, UTC),
+        state=_STATES.get(execution.last_known_state, FAILED),
+        run_id=text("run_id"),
+        failure=text("failure"),
+        tries=int(text("tries") or 0),
+        next_try=datetime.fromisoformat(text("next_try")) if text("next_try") else None,
+    )

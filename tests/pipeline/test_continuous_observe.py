@@ -1,0 +1,144 @@
+"""What is known of a span, from a store as runs leave it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import lineage
+from pipeline.config import Metric, PipelineConfig
+from pipeline.config_file import DEFAULT, load
+from pipeline.continuous import live_scores
+from pipeline.continuous.observe import observe
+from pipeline.continuous.policy import Score
+from pipeline.errors import UserError
+from pipeline.store import decisions
+from pipeline.store.decisions import RETRAIN, WAIT, Facts
+from tests.pipeline.written_store import Writer
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+SPLITS = '["train", "eval"]'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    return load(DEFAULT, [f"root={json.dumps(str(tmp_path / 'root'))}"])
+
+
+@pytest.fixture
+def writer(config: PipelineConfig) -> Writer:
+    return Writer(config.local_root)
+
+
+def ingested(w: Writer, folder: Path, span: int, *, temp: float) -> int:
+    """The examples of a span, whose temperature is as given, and their statistics."""
+    import tensorflow_data_validation as tfdv
+
+    rows = pd.DataFrame({"temp": temp + np.arange(50.0) / 100, "late": [0, 1] * 25})
+    uri = folder / f"statistics-{span}-{temp}"
+    for split in json.loads(SPLITS):
+        (uri / f"Split-{split}").mkdir(parents=True)
+        proto = tfdv.generate_statistics_from_dataframe(rows)
+        (uri / f"Split-{split}" / "FeatureStats.pb").write_bytes(proto.SerializeToString())
+    run = f"run-{span}-{temp}"
+    examples = w.artifact("Examples", span=span, split_names=SPLITS)
+    w.execution("ExampleGen", [], [examples], run=run)
+    statistics = w.artifact("ExampleStatistics", uri=str(uri), span=span, split_names=SPLITS)
+    w.execution("StatisticsGen", [examples], [statistics], run=run)
+    return examples
+
+
+def trained(w: Writer, examples: list[int], *, pushed: bool = True) -> int:
+    transformed = w.artifact("Examples", split_names=SPLITS)
+    w.execution("Transform", examples, [transformed])
+    model = w.artifact("Model", digest="ab")
+    w.execution("Trainer.keras", [transformed], [model])
+    live = w.artifact("PushedModel", pushed=int(pushed))
+    w.execution("Pusher", [model], [live])
+    return live
+
+
+def test_a_span_before_any_model_is_counted_and_no_more(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    ingested(writer, tmp_path, 1, temp=0)
+    asked: list[int] = []
+    seen = observe(config, 1, ingest=asked.append, now=NOW)
+    found = seen.observation
+    assert (found.now, found.span, found.rows, found.is_new) == (NOW, 1, 100, True)
+    assert (found.live_since, found.scores, found.drift) == (None, None, ())
+    assert set(seen.inputs) == {"examples", "statistics"}
+    assert asked == [1]
+
+
+def test_a_span_that_is_not_there_or_was_stopped_is_a_sentence(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    ingested(writer, tmp_path, 1, temp=0)
+    with pytest.raises(UserError, match="span 7 was not ingested"):
+        observe(config, 7)
+    writer.execution("ExampleGen", [], [writer.artifact("Examples", span=2)])
+    with pytest.raises(UserError, match="span 2 has no statistics: its data gate"):
+        observe(config, 2)
+
+
+def test_a_new_span_is_compared_with_the_nearest_that_the_live_model_knows(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned = [ingested(writer, tmp_path, span, temp=10 * span) for span in (1, 2)]
+    live = trained(writer, learned)
+    ingested(writer, tmp_path, 3, temp=99)
+    newest = ingested(writer, tmp_path, 4, temp=20)
+    scores = {Metric.AUC: Score(0.7)}
+
+    def scored(_: PipelineConfig, model: lineage.Artifact, examples: lineage.Artifact) -> Any:
+        assert (model.id, examples.id) == (live, newest)
+        return scores
+
+    monkeypatch.setattr(live_scores, "score_live", scored)
+    seen = observe(config, 4)
+    found = seen.observation
+    assert (found.learned, found.unlearned, found.scores) == ((1, 2), 2, scores)
+    assert found.live_since is not None
+    far, near = found.drift
+    assert (far.span, near.span) == (3, 4)
+    assert next(c.distance for c in far.columns if c.column == "temp") > 0.9
+    assert next(c.distance for c in near.columns if c.column == "temp") < 0.01
+    assert seen.inputs["live_model"] == live
+
+
+def test_the_live_model_is_not_scored_on_what_it_has_learned(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    trained(writer, [ingested(writer, tmp_path, 1, temp=0)])
+    found = observe(config, 1).observation
+    assert (found.is_new, found.scores, found.unlearned) == (False, None, 0)
+
+
+def test_a_span_is_new_until_a_trainer_has_read_it_even_in_vain_and_again_when_it_changes(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    first = ingested(writer, tmp_path, 1, temp=0)
+    assert observe(config, 1).observation.is_new
+    trained(writer, [first], pushed=False)
+    assert not observe(config, 1).observation.is_new
+    ingested(writer, tmp_path, 1, temp=5)
+    assert observe(config, 1).observation.is_new
+
+
+def test_only_runs_that_decisions_of_this_pipeline_started_count(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    ingested(writer, tmp_path, 1, temp=0)
+    facts = Facts("flights", 1, "", "", RETRAIN, "", "[]", "{}")
+    made = decisions.write(writer.store, facts, {})
+    decisions.write(writer.store, Facts("flights", 1, "", "", WAIT, "", "[]", "{}"), {})
+    decisions.write(writer.store, Facts("taxi", 1, "", "", RETRAIN, "", "[]", "{}"), {})
+    (when,) = observe(config, 1).observation.runs
+    assert when == next(one.when for one in decisions.read(writer.store) if one.id == made)

@@ -1,0 +1,150 @@
+"""Runs that decisions start: begun once, gone on with, and told apart by why they failed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import lineage
+from pipeline.config import PipelineConfig
+from pipeline.config_file import DEFAULT, load
+from pipeline.continuous.runs import LocalRuns, RefusedSpan, RunFailed
+from tests.pipeline.written_store import Writer
+
+PROGRAM = """
+    import json, sys
+    from pathlib import Path
+    from pipeline import runs
+    from pipeline.store import connect, record
+
+    root = Path(sys.argv[1])
+    words = sys.argv[2:]
+    with (root / "calls").open("a") as calls:
+        calls.write(json.dumps(words) + "\\n")
+    plan = json.loads((root / "plan").read_text())
+    then = plan.pop(0)
+    (root / "plan").write_text(json.dumps(plan))
+    if then.get("code") == 2:
+        sys.exit(2)
+    run = runs.newest_first(root)[0] if "--resume" in words else runs.new(root)
+    store = connect.opened(connect.connection_to(f"sqlite:///{root}/metadata.sqlite"))
+    facts = {"pipeline": "flights", "note": words[words.index("--note") + 1]}
+    record.write(store, run.id, facts | record.ended(
+        "failed" if then.get("code") else "succeeded", reason=then.get("reason", "")
+    ))
+    run.write(finished=not then.get("code"))
+    sys.exit(then.get("code", 0))
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    (tmp_path / "root").mkdir()
+    return load(DEFAULT, [f"root={json.dumps(str(tmp_path / 'root'))}"])
+
+
+def runs_of(config: PipelineConfig, *plan: dict[str, object]) -> LocalRuns:
+    """What the runner does when it is called, one after the other."""
+    (config.local_root / "plan").write_text(json.dumps(plan))
+    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(config.local_root)]
+    return LocalRuns(config, ["--set", "name=flights"], program=program)
+
+
+def calls(config: PipelineConfig) -> list[list[str]]:
+    file = config.local_root / "calls"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def train(runs: LocalRuns, begun: list[str], decision: int = 7) -> str:
+    return runs.train(decision, 4, 3, "Span 4: retrain.", begun.append).run_id
+
+
+def test_a_run_has_its_decision_in_its_note(config: PipelineConfig) -> None:
+    begun: list[str] = []
+    run_id = train(runs_of(config, {}), begun)
+    assert begun == [run_id]
+    assert lineage.open(config).run(run_id).note == "Decision 7: Span 4: retrain."
+    (words,) = calls(config)
+    assert words[:3] == ["--set", "name=flights", "--plain"]
+    assert words[3:7] == ["--set", "data.window=3", "--span", "4"]
+
+
+def test_a_run_that_has_ended_is_not_started_again(config: PipelineConfig) -> None:
+    runs = runs_of(config, {})
+    begun: list[str] = []
+    assert train(runs, begun) == train(runs, begun)
+    assert len(calls(config)) == 1
+
+
+def test_another_decision_is_another_run(config: PipelineConfig) -> None:
+    runs = runs_of(config, {}, {})
+    assert train(runs, [], 7) != train(runs, [], 70)
+
+
+def test_a_run_that_failed_is_gone_on_with(config: PipelineConfig) -> None:
+    runs = runs_of(config, {"code": 1, "reason": "Trainer.keras: no memory"}, {})
+    with pytest.raises(RunFailed, match=r"run \S+: Trainer.keras: no memory"):
+        train(runs, [])
+    run_id = train(runs, [])
+    assert calls(config)[1][-1] == "--resume"
+    assert [run.id for run in lineage.open(config).runs()] == [run_id]
+
+
+def test_a_run_that_cannot_be_gone_on_with_is_started_anew(config: PipelineConfig) -> None:
+    runs = runs_of(config, {"code": 1, "reason": "Trainer.keras: no memory"}, {"code": 2}, {})
+    with pytest.raises(RunFailed):
+        train(runs, [])
+    assert train(runs, [])
+    assert [words[-1] == "--resume" for words in calls(config)] == [False, True, False]
+
+
+def test_a_run_that_is_not_the_newest_is_not_resumed(config: PipelineConfig) -> None:
+    runs = runs_of(config, {"code": 1, "reason": "no memory"}, {}, {})
+    with pytest.raises(RunFailed):
+        train(runs, [])
+    train(runs, [], 8)
+    train(runs, [])
+    assert "--resume" not in calls(config)[2]
+
+
+def test_a_refusal_of_the_runner_is_a_failure(config: PipelineConfig) -> None:
+    with pytest.raises(RunFailed, match="did not begin: the runner refused it"):
+        train(runs_of(config, {"code": 2}), [])
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        ({"code": 1, "reason": "ExampleGen: rows.parquet cannot be read"}, RefusedSpan),
+        ({"code": 1, "reason": "ExampleGen: its process was ended by signal SIGKILL"}, RunFailed),
+        ({"code": 2}, RunFailed),
+    ],
+)
+def test_what_is_wrong_with_a_span_is_told_from_what_is_wrong_with_the_machine(
+    config: PipelineConfig, then: dict[str, object], kind: type[Exception]
+) -> None:
+    with pytest.raises(kind, match="span 5 cannot be ingested"):
+        runs_of(config, then).ingest(5)
+    (words,) = calls(config)
+    assert words[words.index("--to") + 1] == "DataGate"
+
+
+def test_a_run_that_somebody_left_at_work_is_waited_for(config: PipelineConfig) -> None:
+    runs = runs_of(config, {})
+    Writer(config.local_root)
+    with (config.local_root / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=runs.ingest, args=(5,))
+        thread.start()
+        time.sleep(0.3)
+        assert calls(config) == []
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    thread.join(30)
+    assert len(calls(config)) == 1
