@@ -7,10 +7,10 @@ export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e lint format bench notebook ui report scan doctor setup lock clean
+.PHONY: help run test check e2e lint format bench notebook ui report scan cicd-demo doctor setup lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
 
 run: ## Run the pipeline on this machine (CONFIG=configs/flights.toml, ARGS="--span 4")
 	@sh tools/setup.sh run $(EXTRAS)
@@ -66,6 +66,10 @@ report: ## Show the reports of the runs in a browser (ARGS="--port 8091")
 scan: ## Scan the image that was built for vulnerabilities that have a fix (ARGS=--deployed)
 	@sh tools/setup.sh run $(EXTRAS)
 	@.venv/bin/python -m tools.scan $(ARGS)
+
+cicd-demo: ## Show a git push that is tested, released, run and taken back, on this machine
+	@sh tools/setup.sh dev $(EXTRAS)
+	@.venv/bin/python -m tools.cicd_demo $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor
