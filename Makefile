@@ -7,7 +7,7 @@ export PYTHON
 unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e lint format bench notebook ui report scan cicd-demo doctor setup lock clean
+.PHONY: help run test check e2e lint format bench notebook ui report scan cicd-demo airflow doctor setup lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
@@ -70,6 +70,10 @@ scan: ## Scan the image that was built for vulnerabilities that have a fix (ARGS
 cicd-demo: ## Show a git push that is tested, released, run and taken back, on this machine
 	@sh tools/setup.sh dev $(EXTRAS)
 	@.venv/bin/python -m tools.cicd_demo $(ARGS)
+
+airflow: ## Start Airflow on the pipeline (ARGS="--port 8081", ARGS=--test: test its DAG)
+	@sh tools/setup.sh $(if $(findstring --test,$(ARGS)),dev,run) $(EXTRAS)
+	@.venv/bin/python -m tools.airflow --config $(CONFIG) $(ARGS)
 
 doctor: ## Say what was found on this machine and what will be used
 	@sh tools/python.sh -m tools.doctor
