@@ -151,7 +151,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vertex]:
     monkeypatch.setattr(vertex_connection, "clients", lambda _: made)
     yield vertex
     channel.close()
-    server.stop(None)
+    server.stop(None).wait()  # Its threads would be in the way of whoever forks afterwards.
 
 
 def server(*overrides: str) -> VertexServer:
