@@ -6,6 +6,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
@@ -50,7 +51,10 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
 
     command = add("runs", _runs, "list the runs", "List the runs, the newest first.")
     command.add_argument(
-        "--limit", type=_whole, default=20, metavar="N", help="how many (default: %(default)s)"
+        "--limit", type=_count, default=20, metavar="N", help="how many (default: %(default)s)"
+    )
+    command.add_argument(
+        "--span", type=_whole, metavar="N", help="only those on that span, their backfills counted"
     )
 
     command = add(
@@ -112,15 +116,24 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not _whole(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 or more")
+    return int(text)
+
+
 def _runs(arguments: argparse.Namespace) -> None:
-    runs = [run.summary() for run in _open(arguments).runs(arguments.limit)]
+    store, span = _open(arguments), arguments.span
+    of_span = (run for run in store if span is None or span in run.spans)
+    runs = [run.summary() for run in islice(of_span, arguments.limit)]
     if arguments.json:
         print_json(runs)
         return
     from pipeline.lineage.html import short
 
     rows = [run | {"commit": short(run["commit"])} for run in runs]
-    show(table(rows) if rows else "There is no run yet.")
+    none = "There is no run yet." if span is None else f"No run was on span {span}."
+    show(table(rows) if rows else none)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -140,24 +153,32 @@ def _save(picture: Picture, file: str) -> None:
 
 
 def _show_run(run: Run, *, as_json: bool) -> None:
+    failed_backfill, decided, deployment = run.failed_backfill, run.retrain_decision, run.deployment
+    # Where it failed in a backfill, what there is to see is the backfill's.
+    of = failed_backfill or run
     facts = run.summary() | {
+        "spans": run.spans,
         "pipeline": run.pipeline,
         "runner": run.runner,
+        "failed_in": failed_backfill.id if failed_backfill else None,
         "failure": run.reason,
         "decision": run.decision,
         "backfills": [backfill.id for backfill in run.backfills],
     }
-    nodes = [_node_facts(node) for node in run.nodes]
-    deployment = run.deployment
+    nodes = [_node_facts(node) for node in of.nodes]
     if as_json:
+        facts["started_by"] = decided.facts() if decided else None
         facts["deployment"] = deployment.facts() if deployment else None
         print_json({**facts, "config": run.config, "nodes": nodes})
         return
+    if failed_backfill:
+        failed = ", ".join(n.name for n in failed_backfill.nodes if n.state == "failed")
+        facts["failed_in"] = f"backfill {of.id}: {failed}; its nodes are below (show {of.id})"
+    facts["started_by"] = f"decision {decided.id}: {decided.reason}" if decided else None
     columns = ("node", "state", "begun", "seconds")
     rows = [{column: facts[column] for column in columns} for facts in nodes]
-    for row, node in zip(rows, run.nodes, strict=True):
-        gave = dict.fromkeys(a for named in node.outputs.values() for a in named)
-        row["gave"] = [f"{artifact.type} {artifact.id}" for artifact in gave]
+    for row, node in zip(rows, of.nodes, strict=True):
+        row["gave"] = [f"{artifact.type} {artifact.id}" for artifact in node]
     facts["deployment"] = str(deployment) if deployment else None
     show(pairs(facts), "", table(rows))
 

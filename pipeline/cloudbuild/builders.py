@@ -35,6 +35,7 @@ DEFAULT: Mapping[str, Here | Skip] = {
     "python": Here(),
     "docker": Skip("Docker's programs are brought to Cloud Build alone"),
     "aquasec/trivy": Skip("images are scanned in Cloud Build alone"),
+    "hashicorp/terraform": Skip("Terraform is brought to Cloud Build alone"),
     "gcr.io/google.com/cloudsdktool/google-cloud-cli": Skip("gcloud is for Cloud Build alone"),
 }
 

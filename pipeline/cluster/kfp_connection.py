@@ -14,6 +14,7 @@ from typing import Any
 import kfp_server_api as kfp
 import urllib3
 
+from pipeline.cluster.remote import ANSWERS, UnreachableError
 from pipeline.cluster_config import KubeflowConfig
 from pipeline.errors import UserError
 
@@ -69,19 +70,21 @@ class Connection:
             missing: what 404 means.
 
         Raises:
-            UserError: in place of any error of the API or of the network.
+            UserError: in place of any error of the API or of the network; an `UnreachableError`
+                if it tells nothing of what the server has.
         """
         try:
             yield
         except kfp.ApiException as error:
-            raise UserError(self._safe(self._refused(error, missing))) from None
+            kind = UserError if error.status in ANSWERS else UnreachableError
+            raise kind(self._safe(self._refused(error, missing))) from None
         except _NotJsonError:
-            raise UserError(
+            raise UnreachableError(
                 f"{self.host} answered with a page and not with JSON: it is not the API's address,"
                 f" or a page to sign in stands before it. {self._sign_in()}"
             ) from None
         except urllib3.exceptions.HTTPError as error:
-            raise UserError(self._safe(self._unreached(error))) from None
+            raise UnreachableError(self._safe(self._unreached(error))) from None
 
     def _refused(self, error: Any, missing: str) -> str:
         said = _message_of(error.body) or error.reason or "no reason given"

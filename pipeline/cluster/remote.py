@@ -22,6 +22,20 @@ Value = str | bool | int | float
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
 """States after which nothing happens any more."""
 
+ANSWERS = frozenset({400, 404, 409})
+"""Statuses of errors that tell what a server has; with any other one it could not be asked."""
+
+
+class UnreachableError(UserError):
+    """A server could not be asked: it is away, fails, or does not let in whoever asks.
+
+    What it has may be right or wrong.
+    """
+
+
+class NoScheduleError(UserError):
+    """There is no schedule of the pipeline's name."""
+
 
 @dataclass(frozen=True)
 class RemoteTask:
@@ -143,14 +157,14 @@ class Server(Protocol):
         """Makes sure that the server keeps the package, and nothing else under its name.
 
         Raises:
-            UserError: if it does not.
+            UserError: if it does not; an `UnreachableError` if it could not be asked.
         """
 
     def check_schedule(self, package: Package) -> None:
         """Makes sure that the schedule starts runs of this package, and of no other.
 
         Raises:
-            UserError: if it does not.
+            UserError: if it does not; an `UnreachableError` if the server could not be asked.
         """
 
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +180,11 @@ class Server(Protocol):
         """Has runs start by themselves as the configuration says; says what changed."""
 
     def pause(self) -> str:
-        """Stops the schedule from starting runs; says what changed."""
+        """Stops the schedule from starting runs; says what changed.
+
+        Raises:
+            UserError: if that fails; a `NoScheduleError` if there is none.
+        """
 
     def resume(self) -> str:
         """Lets the schedule start runs again; says what changed."""

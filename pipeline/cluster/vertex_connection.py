@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cluster.remote import ANSWERS, UnreachableError
 from pipeline.cluster_config import VertexConfig
 from pipeline.errors import UserError
 
@@ -37,7 +38,8 @@ def sentences(config: VertexConfig, missing: str = "It is not there") -> Iterato
         missing: what 404 means.
 
     Raises:
-        UserError: in place of any error of the API, of the network or of signing in.
+        UserError: in place of any error of the API, of the network or of signing in; an
+            `UnreachableError` if it tells nothing of what Vertex has.
     """
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
@@ -45,13 +47,16 @@ def sentences(config: VertexConfig, missing: str = "It is not there") -> Iterato
     try:
         yield
     except GoogleAuthError as error:
-        raise UserError(
+        raise UnreachableError(
             f"Google Cloud does not know who is asking ({_first_line(error)}). {_SIGN_IN}"
         ) from None
     except GoogleAPICallError as error:
-        raise UserError(_refused(error, config, missing)) from None
+        kind = UserError if error.code in ANSWERS else UnreachableError
+        raise kind(_refused(error, config, missing)) from None
     except RetryError as error:
-        raise UserError(f"Vertex does not answer ({_first_line(error)}). Try again.") from None
+        raise UnreachableError(
+            f"Vertex does not answer ({_first_line(error)}). Try again."
+        ) from None
 
 
 _SIGN_IN = (

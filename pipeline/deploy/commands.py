@@ -92,12 +92,15 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
     command = add("status", _status, "tell what is deployed, and what was before")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument(
-        "--limit", type=int, default=20, metavar="N", help="how many (default: %(default)s)"
+        "--limit", type=_count, default=20, metavar="N", help="how many (default: %(default)s)"
     )
 
     command = add("smoke", _smoke, "check that what was released is at work, whole and alone")
     command.add_argument(
-        "--rollback", action="store_true", help="roll back where a check fails; the exit code is 1"
+        "--rollback",
+        action="store_true",
+        help="roll back where a check fails, or pause the schedule where nothing was before; the "
+        "exit code is 1",
     )
 
     command = add("run", _run, "start a run of what is deployed", running)
@@ -199,7 +202,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _smoke(arguments: argparse.Namespace) -> int:
-    from pipeline.cluster.remote import Package
+    from pipeline.cluster.remote import Package, UnreachableError
     from pipeline.deploy import smoke
     from pipeline.deploy.repository import label, short
 
@@ -208,11 +211,17 @@ def _smoke(arguments: argparse.Namespace) -> int:
     now, text = _deployed(config, arguments.target)
     print(f"Deployed: {short(now.commit)}, since {now.when.astimezone():%Y-%m-%d %H:%M:%S}")
     failed = 0
-    for check in smoke.checks(config, server, now, Package(text, label(now.commit))):
-        failed += bool(check.fault)
-        print(f"{'FAILED' if check.fault else 'ok':6}  {check.what}", flush=True)
-        if check.fault:
-            print(f"        {check.fault}")
+    try:
+        for check in smoke.checks(config, server, now, Package(text, label(now.commit))):
+            failed += bool(check.fault)
+            print(f"{'FAILED' if check.fault else 'ok':6}  {check.what}", flush=True)
+            if check.fault:
+                print(f"        {check.fault}")
+    except UnreachableError as error:
+        raise UserError(
+            f"{error}\nThe server could not be asked what it has: nothing was rolled back. Repeat "
+            "the command once that is mended."
+        ) from None
     if failed and arguments.rollback:
         print(_deployer(arguments)[1].rollback(at_work=now).said)
     elif failed:
@@ -239,6 +248,12 @@ def _rollback(arguments: argparse.Namespace) -> int:
     outcome: Outcome = deployer.rollback(arguments.commit)
     print(outcome.said)
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number, as in 20")
+    return int(text)
 
 
 def _config_file(arguments: argparse.Namespace) -> Path:

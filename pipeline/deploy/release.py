@@ -7,13 +7,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from pipeline.cluster.remote import Package, Server, Value
+from pipeline.cluster.remote import NoScheduleError, Package, Server, Value
 from pipeline.config import PipelineConfig
 from pipeline.deploy.package import Built
-from pipeline.deploy.repository import CHANGED, Order, Repository, label, short, who
+from pipeline.deploy.repository import (
+    CHANGED,
+    NoHistoryError,
+    Order,
+    Repository,
+    label,
+    order_in_time,
+    short,
+    who,
+)
 from pipeline.errors import UserError
 from pipeline.store import deployments
-from pipeline.store.deployments import RELEASE, ROLLBACK, Deployments, Facts, Record
+from pipeline.store.deployments import PAUSE, RELEASE, ROLLBACK, Deployments, Facts, Record
+
+_BY_TIME = (
+    "This was told by the times at which both were committed: this clone does not have their "
+    "history, nor can it be fetched."
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,8 @@ class Deployer:
         """Puts a package to work, unless it is or a newer commit's was.
 
         Where two are released at once, one waits for the other; then the order of the commits
-        decides, not that of the releases. What fails leaves at work what was; repeated, it is
-        completed.
+        decides, not that of the releases; it is told by their times where the history cannot be
+        had. What fails leaves at work what was; repeated, it is completed.
 
         Args:
           built: what is known of the package.
@@ -80,12 +94,14 @@ class Deployer:
             now = next(iter(deployments.at_work(records)), None)
             if now and _same(now, facts):
                 return self._again(now, package, parameters)
-            newest = deployments.newest_release(records)
-            if newest and not force and (older := self._why_not(built.commit, newest, now)):
-                return Outcome(False, older)
+            newest, how = deployments.newest_release(records), ""
+            if newest and not force:
+                order, how = self._order(facts, newest)
+                if older := _why_not(facts, order, newest, now):
+                    return Outcome(False, _text(older, how))
             said = self._put_to_work(kept, facts, package, now)
-        before = f" It was {_named(now)}." if now else ""
-        return Outcome(True, f"Released {_named(facts)}.{before} {said}".strip())
+        before = f"It was {_named(now)}." if now else ""
+        return Outcome(True, _text(f"Released {_named(facts)}.", before, how, said))
 
     def facts(self, built: Built, package: Package, parameters: Mapping[str, Value]) -> Facts:
         """What is recorded of a release."""
@@ -94,6 +110,7 @@ class Deployer:
             target=self._target,
             server=self._server.place,
             commit=built.commit,
+            committed=self._repository.committed(built.commit),
             image=built.image,
             package_digest=built.digest,
             version=package.version,
@@ -103,31 +120,14 @@ class Deployer:
             action=RELEASE,
         )
 
-    def _why_not(self, commit: str, newest: Record, now: Record | None) -> str:
-        """Why a commit is not released though nothing is wrong with it; empty if it is to be.
-
-        Raises:
-          UserError: it is refused.
-        """
-        order = self._repository.order(commit, newest.commit)
-        if order is Order.OLDER:
-            back = f", and rolled back to {short(now.commit)}" if now and now != newest else ""
-            return (
-                f"Nothing to do: a newer commit is deployed already, {short(newest.commit)} "
-                f"({newest.who}){back}. {short(commit)} is an ancestor of it."
-            )
-        if order is Order.APART:
-            raise UserError(
-                f"{short(commit)} does not follow {short(newest.commit)}, which is deployed: one "
-                "is on another branch, or history was rewritten; bring them together, or give "
-                "--force"
-            )
-        if order is Order.SAME and now and now.version != newest.version:
-            raise UserError(
-                f"{short(commit)} was rolled back to {short(now.commit)} ({now.who}); push a commit"
-                " that mends it, or give --force"
-            )
-        return ""
+    def _order(self, facts: Facts, newest: Record) -> tuple[Order, str]:
+        """What a commit is to the newest one, and how that was told if not by their history."""
+        try:
+            return self._repository.order(facts.commit, newest.commit), ""
+        except NoHistoryError:
+            if order := order_in_time(facts.committed, newest.committed):
+                return order, _BY_TIME
+            raise
 
     def rollback(self, commit: str | None = None, *, at_work: Record | None = None) -> Outcome:
         """Puts to work again what was before, or what was deployed of a commit, as it was built.
@@ -135,6 +135,7 @@ class Deployer:
         Args:
           commit: or how it begins; None: what was at work before what is now.
           at_work: what to go back from: nothing is done where another one is at work by now.
+            Where nothing was before it, its schedule is paused.
 
         Raises:
           UserError: there is nothing to go back to, or the server or the store fails.
@@ -147,6 +148,8 @@ class Deployer:
                 return Outcome(
                     False, f"Nothing to do: at work by now is {_named(now)} ({now.who})."
                 )
+            if at_work and len(stack) == 1:
+                return self._pause(kept, now)
             back = _of_commit(records, commit) if commit else _before(stack)
             parameters = json.loads(back.parameters or "{}")
             package = Package(kept.package(back.version), label(back.commit))
@@ -161,7 +164,29 @@ class Deployer:
                 action=ROLLBACK,
             )
             said = self._put_to_work(kept, facts, package, now)
-        return Outcome(True, f"Rolled back from {_named(now)} to {_named(facts)}. {said}".strip())
+        done = f"Rolled back from {_named(now)} to {_named(facts)}."
+        return Outcome(True, _text(done, said))
+
+    def _pause(self, kept: Deployments, now: Record) -> Outcome:
+        """Has nothing start what is at work, since nothing was before it."""
+        first = f"There is nothing to roll back to: {_named(now)} is the first that was deployed."
+        unscheduled = Outcome(False, f"{first} No schedule starts it.")
+        if not is_scheduled(self._config):
+            return unscheduled
+        try:
+            said = self._server.pause()
+        except NoScheduleError:
+            return unscheduled
+        except UserError as error:
+            raise UserError(
+                f"{error}\n{first} Its schedule could not be paused. Repeat the command once that "
+                "is mended."
+            ) from None
+        fields = {name: getattr(now, name) for name in Facts.__dataclass_fields__}
+        facts = replace(Facts(**fields), who=who(self._repository), action=PAUSE)
+        record_id = kept.begin(facts, kept.package(now.version))
+        kept.complete(record_id, version_id=now.version_id)
+        return Outcome(True, f"{first} {said}")
 
     def _again(self, now: Record, package: Package, parameters: Mapping[str, Value]) -> Outcome:
         """Makes sure that what is deployed is at work; somebody may have changed the server."""
@@ -194,8 +219,8 @@ class Deployer:
 
     def _left(self, kept: Deployments, before: Record | None) -> str:
         """What is at work after a failure."""
-        if before is None:
-            return "Nothing was deployed before. Repeat the command once that is mended."
+        if before is None or before.action == PAUSE:
+            return "Nothing was at work before. Repeat the command once that is mended."
         if is_scheduled(self._config):
             package = Package(kept.package(before.version), label(before.commit))
             try:
@@ -220,6 +245,34 @@ def deployed(records: Sequence[Record], pipeline: str) -> Record:
 def is_scheduled(config: PipelineConfig) -> bool:
     """Whether [schedule] says when runs start."""
     return bool(config.schedule.cron or config.schedule.interval_seconds)
+
+
+def _why_not(facts: Facts, order: Order, newest: Record, now: Record | None) -> str:
+    """Why a commit is not released though nothing is wrong with it; empty if it is to be.
+
+    Raises:
+      UserError: it is refused.
+    """
+    commit, undone = short(facts.commit), ""
+    if now and now.version != newest.version:
+        undone = f"rolled back to {short(now.commit)}"
+    elif now and now.action == PAUSE:
+        undone = "paused"
+    if order is Order.OLDER:
+        return (
+            f"Nothing to do: a newer commit is deployed already, {short(newest.commit)} "
+            f"({newest.who}){undone and f', and {undone}'}. {commit} is older."
+        )
+    if order is Order.APART:
+        raise UserError(
+            f"{commit} does not follow {short(newest.commit)}, which is deployed: one is on "
+            "another branch, or history was rewritten; bring them together, or give --force"
+        )
+    if order is Order.SAME and now and undone:
+        raise UserError(
+            f"{commit} was {undone} ({now.who}); push a commit that mends it, or give --force"
+        )
+    return ""
 
 
 def _first(stack: Sequence[Record], pipeline: str) -> Record:
@@ -258,9 +311,14 @@ def _is_of(record: Record, commit: str) -> bool:
 
 
 def _same(now: Facts, wanted: Facts) -> bool:
-    return all(
+    """Whether what is wanted is at work already."""
+    return now.action != PAUSE and all(
         getattr(now, name) == getattr(wanted, name) for name in ("version", "server", "parameters")
     )
+
+
+def _text(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def _named(facts: Facts) -> str:

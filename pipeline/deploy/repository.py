@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 import subprocess
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
@@ -27,6 +28,10 @@ class Order(Enum):
     OLDER = "older"
     APART = "apart"
     """Neither is an ancestor of the other."""
+
+
+class NoHistoryError(UserError):
+    """The history that two commits have in common is not in this clone, nor to be had."""
 
 
 class Repository:
@@ -56,7 +61,7 @@ class Repository:
         """What `commit` is to `other`; what is not in this clone yet is fetched.
 
         Raises:
-          UserError: it cannot be told.
+          UserError: it cannot be told; a `NoHistoryError` if the remote gave nothing.
         """
         commit, other = commit.removesuffix(CHANGED), other.removesuffix(CHANGED)
         found = self._order(commit, other)
@@ -65,7 +70,7 @@ class Repository:
             said = self._fetch()
             found = self._order(commit, other)
             if found is None or (found is Order.APART and self._is_shallow()):
-                raise UserError(
+                raise (NoHistoryError if said else UserError)(
                     f"which of {short(commit)} and {short(other)} is the newer commit cannot be "
                     f"told: this clone does not have their whole history{said}; `git fetch "
                     "--unshallow origin` gets it, and --force deploys all the same"
@@ -92,6 +97,13 @@ class Repository:
         done = self._git("fetch", "--quiet", *whole, "origin")
         return f" ({_last_line(done.stderr)})" if done.returncode else ""
 
+    def committed(self, commit: str) -> str:
+        """When a commit was made, as ISO 8601 in UTC; empty where git does not know it."""
+        found = self._git("rev-list", "--max-count=1", "--timestamp", commit.removesuffix(CHANGED))
+        if found.returncode:
+            return ""
+        return datetime.fromtimestamp(int(found.stdout.split()[0]), UTC).isoformat()
+
     def person(self) -> str:
         """The name of whoever is at work here; the e-mail address only where git knows no name."""
         identity = _IDENTITY.match(self._git("var", "GIT_COMMITTER_IDENT").stdout)
@@ -101,7 +113,9 @@ class Repository:
 
     def _git(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["git", "-C", str(self._folder), *arguments]
-        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        # It asks nobody for a password: there may be nobody.
+        silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": ""}
+        environment = os.environ | silent | {"LC_ALL": "C"}
         try:
             return subprocess.run(
                 command,
@@ -117,6 +131,18 @@ class Repository:
             ) from None
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(command, 128, "", f"no answer in {_SECONDS} s")
+
+
+def order_in_time(committed: str, other: str) -> Order | None:
+    """The order of two commits by the times at which they were made; None if it tells nothing.
+
+    Args:
+      committed: as `Repository.committed` has it.
+      other: as well.
+    """
+    if not committed or not other or committed == other:
+        return None
+    return Order.NEWER if committed > other else Order.OLDER
 
 
 def who(repository: Repository) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipeline.cluster.remote import Package, Server
+from pipeline.cluster.remote import Package, Server, UnreachableError
 from pipeline.config import PipelineConfig
 from pipeline.deploy.package import by_digest
 from pipeline.deploy.release import is_scheduled
 from pipeline.errors import UserError
 from pipeline.store.deployments import Record
+
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 60.0, 3.0
+"""For how long a server that cannot be asked is asked again, and how often."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +29,31 @@ class Check:
 def checks(
     config: PipelineConfig, server: Server, now: Record, package: Package
 ) -> Iterator[Check]:
-    """Looks at one thing after the other.
+    """Looks at one thing after the other; a server that fails is asked again for a minute.
 
     Args:
       config: says whether there is a schedule.
       server: on which it is deployed.
       now: what the store says is deployed.
       package: the one that the store keeps of it.
+
+    Raises:
+      UnreachableError: the server could not be asked: nothing is known to be wrong.
     """
 
     def check(what: str, looks: Callable[[], None]) -> Check:
-        try:
-            looks()
-        except UserError as error:
-            return Check(what, str(error))
-        return Check(what, "")
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                looks()
+            except UnreachableError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            except UserError as error:
+                return Check(what, str(error))
+            else:
+                return Check(what, "")
 
     def digest() -> None:
         if package.digest != now.package_digest:

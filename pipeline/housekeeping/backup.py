@@ -69,7 +69,8 @@ def backup(config: PipelineConfig, file: Path) -> int:
             count = _write(root, fresh)
         fresh.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error})") from error
+        place = file if error.filename in (None, str(fresh)) else error.filename
+        raise UserError(f"{place}: {error.strerror or error}; no backup was written") from error
     finally:
         fresh.unlink(missing_ok=True)
     return count
@@ -103,7 +104,8 @@ def restore(file: Path, root: Path) -> Restored:
                 _move(fresh / name, manifest["root"], str(root))
             fresh.rename(root)
     except OSError as error:
-        raise UserError(f"{root}: cannot be written ({error})") from error
+        place = error.filename if error.filename in (str(file), str(root.parent)) else root
+        raise UserError(f"{place}: {error.strerror or error}; nothing was restored") from error
     return Restored(root, manifest["root"], len(manifest["files"]))
 
 

@@ -39,7 +39,7 @@ def statistics(before: Statistics, after: Statistics) -> Changes:
 
     A mean moved by `MOVE` standard deviations, whose variance is the mean of the two; a share of
     missing values, or of one text, likewise, as the mean of zeros and ones; a variance, or the
-    number of different texts, by `FACTOR`.
+    number of different texts, by `FACTOR`. Where no text is in both, the commonest two are told.
 
     Groups that are nearer than a tenth are commonly taken for alike: P. C. Austin, "Balance
     diagnostics for comparing the distribution of baseline covariates between treatment groups in
@@ -101,6 +101,9 @@ def _moved(name: str, before: Column, after: Column) -> Changes:
         if _is_multiple(old["unique"], new["unique"]):
             yield f"{name}.unique", old["unique"], new["unique"]
         was, now = (defaultdict(float, shares(column)) for column in (before, after))
+        if was and now and not was.keys() & now.keys():  # As in a column of dates.
+            yield f"{name}.top, none in common", old["top"], new["top"]
+            return
         most = max({**was, **now}, key=lambda text: _share_move(was[text], now[text]), default="")
         if _share_move(was[most], now[most]) > MOVE:
             yield f"{name}.share of {most}", was[most], now[most]

@@ -30,7 +30,7 @@ class Deployment(deployments.Record):
     def facts(self) -> dict[str, Any]:
         """What a table says of it."""
         first = ("action", "outcome", "when", "who", "pipeline", "target", "server", "commit")
-        more = ("image", "package_digest", "version", "version_id", "reason")
+        more = ("committed", "image", "package_digest", "version", "version_id", "reason")
         return {name: getattr(self, name) for name in (*first, *more)}
 
     def __str__(self) -> str:
@@ -64,6 +64,7 @@ def of_run(run: Run, reader: Reader) -> Deployment | None:
         one
         for one in reader.deployments
         if one.outcome == deployments.COMPLETE
+        and one.action != deployments.PAUSE
         and one.pipeline == facts.get("pipeline")
         and one.image == facts["image"]
         and one.commit == facts.get("commit")

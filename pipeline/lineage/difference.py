@@ -80,27 +80,30 @@ def difference(before: Run, after: Run) -> Difference:
     """What changed from run `before` to run `after`.
 
     Where both runs have kept their configuration, that is compared; else their nodes' parameters.
-    The statistics, the schema, the libraries' versions and the metrics are read from the artifacts'
-    files. Of the statistics, the rows of each split are compared, and what was counted of a feature
-    in the first one, if it moved noticeably (`compared` says what that is).
+    Of the nodes, those are compared that ran in both. The statistics, the schema, the libraries'
+    versions and the metrics are read from the artifacts' files. Of the statistics, the rows of each
+    split are compared, and what was counted of a feature in the first one, if it moved noticeably
+    (`compared` says what that is).
     """
     changes: list[Change] = []
     unread: list[str] = []
-    settings = _config if before.config and after.config else _settings
+    kept = before.config and after.config
+    settings = _of(_config) if kept else _of_nodes(_settings)
     comparisons: dict[str, Callable[[Run, Run], Changes]] = {
         "result": _of(_result),
         "commit": _of(lambda run: {"commit": run.commit or None}),
         "data": _of(_data),
-        "config": _of(settings),
-        "code": _of(_code),
+        "config": settings,
+        "code": _of_nodes(_code),
         "statistics": _statistics,
         "schema": _schema,
-        "versions": _of(_versions),
-        "metrics": _of(_metrics),
+        "versions": _of_first(MODEL, _versions),
+        "metrics": _of_first(EVALUATION, _metrics),
     }
     for section, compare in comparisons.items():
         try:
-            changes += [Change(section, *change) for change in compare(before, after)]
+            for change in compare(before, after):
+                changes.append(Change(section, *change))
         except UserError as error:
             unread.append(f"{section}: {error}")
     return Difference(before, after, tuple(changes), tuple(unread))
@@ -109,6 +112,30 @@ def difference(before: Run, after: Run) -> Difference:
 def _of(question: Callable[[Run], Facts]) -> Callable[[Run, Run], Changes]:
     """Compares the answers to a question."""
     return lambda before, after: _changes(question(before), question(after))
+
+
+def _of_nodes(question: Callable[[Node], Facts]) -> Callable[[Run, Run], Changes]:
+    """Compares the answers of the nodes that ran in both runs; then says which did in one alone."""
+
+    def compare(before: Run, after: Run) -> Changes:
+        old, new = (_by_node(question, run) for run in (before, after))
+        for name in old:
+            if name in new:
+                yield from _changes(old[name], new[name])
+        alone = [
+            f"{', '.join(missing)} did not run in run {run.id}"
+            for run, theirs, others in ((before, old, new), (after, new, old))
+            if (missing := [name for name in others if name not in theirs])
+        ]
+        if alone:
+            raise UserError("; ".join(alone))
+
+    return compare
+
+
+def _by_node(question: Callable[[Node], Facts], run: Run) -> dict[str, Facts]:
+    """The answers of the nodes that have one."""
+    return {node.name: found for node in run.nodes if (found := question(node))}
 
 
 def _changes(before: Facts, after: Facts) -> Changes:
@@ -126,14 +153,14 @@ def _result(run: Run) -> Facts:
 
 
 def _data(run: Run) -> Facts:
-    """The numbers of the artifacts by the spans that the run ingested or trained on."""
-    found: dict[str, int] = {}
+    """The artifacts by the spans that the run ingested or trained on."""
+    found: dict[str, str] = {}
     models = run.outputs(MODEL)
     learned_from = models[0].data() if models else ()
     examples = run.outputs(EXAMPLES)
     ingested = [a for a in examples if all(p.type != EXAMPLES for p in a.parents())]
     for artifact in (*learned_from, *ingested):
-        found[f"span {artifact.properties.get('span', '?')}"] = artifact.id
+        found[f"span {artifact.properties.get('span', '?')}"] = f"{artifact.type} {artifact.id}"
     return found
 
 
@@ -141,13 +168,10 @@ def _config(run: Run) -> Facts:
     return dict(_flat(run.config))
 
 
-def _settings(run: Run) -> Facts:
-    return {
-        key: value
-        for node in run.nodes
-        for key, value in _flat(_maker(node).settings, f"{node.name}.")
-        if key != f"{node.name}.{_CODE}"
-    }
+def _settings(node: Node) -> Facts:
+    settings = dict(_flat(_maker(node).settings, f"{node.name}."))
+    settings.pop(f"{node.name}.{_CODE}", None)
+    return settings
 
 
 def _maker(node: Node) -> Node:
@@ -156,13 +180,9 @@ def _maker(node: Node) -> Node:
     return (outputs[0].producer if outputs else None) or node
 
 
-def _code(run: Run) -> Facts:
-    """The digests by node; a digest is of the node's code and of its settings."""
-    return {
-        node.name: str(node.settings[_CODE])[:_DIGITS]
-        for node in run.nodes
-        if _CODE in node.settings
-    }
+def _code(node: Node) -> Facts:
+    """The digest, which is of the node's code and of its settings."""
+    return {node.name: str(node.settings[_CODE])[:_DIGITS]} if _CODE in node.settings else {}
 
 
 def _statistics(before: Run, after: Run) -> Changes:
@@ -202,20 +222,26 @@ def _both(before: Run, after: Run, kind: str) -> tuple[Artifact | None, Artifact
     return old, new
 
 
-def _versions(run: Run) -> Facts:
-    model = _first(run, MODEL)
-    if model is None:
-        return {}
+def _of_first(kind: str, question: Callable[[Artifact], Facts]) -> Callable[[Run, Run], Changes]:
+    """Compares what is said of the first artifact of a type of each run."""
+
+    def compare(before: Run, after: Run) -> Changes:
+        old, new = _both(before, after, kind)
+        if old and new:
+            yield from _changes(question(old), question(new))
+
+    return compare
+
+
+def _versions(model: Artifact) -> Facts:
     bundle = json.loads(model.read(_BUNDLE))
     return dict(bundle.get("provenance", {}).get("versions", {}))
 
 
-def _metrics(run: Run) -> Facts:
-    evaluation = _first(run, EVALUATION)
-    models = evaluation.verdict().models if evaluation else {}
+def _metrics(evaluation: Artifact) -> Facts:
     return {
         f"{name}.{metric}": value
-        for name, metrics in models.items()
+        for name, metrics in evaluation.verdict().models.items()
         for metric, value in metrics.items()
     }
 

@@ -42,6 +42,11 @@ def short(text: str) -> str:
     return _COMMIT.sub(r"\g<short>\g<changed>", text) if _COMMIT.fullmatch(text) else text
 
 
+def number(value: float) -> str:
+    """A number with four digits, or all before its point."""
+    return f"{value:,.0f}" if 9_999.5 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
 def _cell(value: Any) -> str:
     match value:
         case None:
@@ -49,6 +54,6 @@ def _cell(value: Any) -> str:
         case datetime():
             return moment(value)
         case float():
-            return f"{value:.4g}"
+            return number(value)
     text = short(str(value))
-    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …")
+    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …").replace("\n", "<br>")

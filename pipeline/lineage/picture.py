@@ -41,8 +41,12 @@ _STATES = {
 
 
 def of_run(run: Run) -> Picture:
-    """The nodes of a run from left to right, each with an arrow to those that read what it gave."""
-    nodes = run.nodes
+    """The nodes of a run from left to right, each with an arrow to those that read what it gave.
+
+    Where it failed in a backfill, these are the backfill's.
+    """
+    of = run.failed_backfill or run
+    nodes = of.nodes
     boxes = {node.name: _node_box(node) for node in nodes}
     if not nodes:
         none, (color, sign, word) = "No node has begun", _STATES.get(run.state, _STATES["running"])
@@ -50,8 +54,9 @@ def of_run(run: Run) -> Picture:
         boxes["none"] = Box((headline(none), state), f"{none}. {run.reason}".strip(), color)
     counts = Counter(_STATES.get(node.state, ("", "", node.state))[2] for node in nodes)
     told = ", ".join(f"{count} {state or 'complete'}" for state, count in counts.most_common())
+    place = f" in backfill {of.id}" if of != run else ""
     return drawn(
-        f"Run {run.id}: {run.state}; nodes: {told or 'none has begun'}",
+        f"Run {run.id}: {run.state}{place}; nodes: {told or 'none has begun'}",
         "An arrow goes from a node to one that read what it gave.",
         boxes,
         _reads(run, nodes),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format
@@ -26,6 +27,8 @@ _PAGE, _LARGEST_PAGE = 20, 100
 """ML Metadata gives 101 at most, and leaves out the rest of a larger page without a word."""
 _DEEP = 16
 """Generations."""
+_ALIKE = 0.8
+"""How alike a run's id is to what was meant by it: those of two days are it by 0.7."""
 
 Ends = dict[str, tuple[Artifact, ...]]
 """The inputs, or the outputs, of a node by their names."""
@@ -76,7 +79,7 @@ class Reader:
             id=artifact.id,
             type=artifact.type,
             uri=artifact.uri,
-            properties=values(artifact.properties) | values(artifact.custom_properties),
+            properties=_fixed(values(artifact.properties) | values(artifact.custom_properties)),
             created=moment(artifact.create_time_since_epoch),
             state=str(pb.Artifact.State.Name(artifact.state)).lower(),
             _reader=self,
@@ -102,7 +105,7 @@ class Reader:
             state=state_of(execution),
             begun=moment(execution.create_time_since_epoch),
             changed=moment(execution.last_update_time_since_epoch),
-            settings={k: v for k, v in properties.items() if not k.startswith("__")},
+            settings=_fixed({k: v for k, v in properties.items() if not k.startswith("__")}),
             _result=str(properties.get(RESULT) or ""),
             _reader=self,
         )
@@ -125,7 +128,7 @@ class Reader:
     def _run(self, context: pb.Context) -> Run:
         made = self._runs[context.name] = Run(
             id=context.name,
-            facts=record.texts(context),
+            facts=_fixed(record.texts(context)),
             begun=moment(context.create_time_since_epoch),
             _context=context.id,
             _reader=self,
@@ -149,11 +152,18 @@ class Reader:
         if run is None:
             from difflib import get_close_matches
 
-            ids = [run.id for run in self.runs()]
-            near = get_close_matches(run_id, ids, 1) or ids[:1]
-            hint = f"; did you mean {near[0]}?" if near else ": it has none yet"
+            known = tuple(self.runs())
+            newest = next(filter(self.stands_alone, known), None)
+            hint = f"; the newest is {newest.id}" if newest else ": it has none yet"
+            if near := get_close_matches(run_id, [run.id for run in known], 1, _ALIKE):
+                hint = f"; did you mean {near[0]}?"
             raise UserError(f"there is no run {run_id!r} in the metadata store{hint}")
         return run
+
+    def stands_alone(self, run: Run) -> bool:
+        """Whether it is no backfill of a run that is there."""
+        parent = parent_of(run.id)
+        return parent is None or self.known_run(parent) is None
 
     def backfills(self, run: Run) -> tuple[Run, ...]:
         """The backfills of a run, the oldest first."""
@@ -357,8 +367,16 @@ def _newest(store: MetadataStore, question: str, field: str, kind: str) -> Itera
 def _has(artifact: pb.Artifact, key: str, value: Any) -> bool:
     for properties in (artifact.custom_properties, artifact.properties):
         if key in properties:
-            return bool(_value(properties[key]) == value)
+            found = _value(properties[key])
+            # What looks like a number may be kept as a text, as MLflow's versions are.
+            kinds = {type(found), type(value)}
+            return bool(found == value) or (kinds == {int, str} and str(found) == str(value))
     return False
+
+
+def _fixed(content: dict[str, Any]) -> Mapping[str, Any]:
+    """Read-only, and in the order of the keys: that of the store differs from time to time."""
+    return MappingProxyType(dict(sorted(content.items())))
 
 
 def values(properties: Mapping[str, pb.Value]) -> dict[str, Any]:

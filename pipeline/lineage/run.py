@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.errors import UserError
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, SELECTION, Artifact
 from pipeline.lineage.decision import RetrainDecision
@@ -95,6 +96,23 @@ class Node:
         """What it made, found in the cache or, as a resolver, passed on; by the outputs' names."""
         return self._reader.outputs([self])[self.id]
 
+    def __iter__(self) -> Iterator[Artifact]:
+        """The artifacts among its outputs, each once."""
+        return iter(dict.fromkeys(a for named in self.outputs.values() for a in named))
+
+    def frame(self) -> pd.DataFrame:
+        """What it read and gave as a table, a row for each."""
+        import pandas as pd
+
+        columns = ["end", "name", "artifact", "type", "uri"]
+        rows = [
+            (kind, key, artifact.id, artifact.type, artifact.uri)
+            for kind, ends in (("input", self.inputs), ("output", self.outputs))
+            for key, artifacts in ends.items()
+            for artifact in artifacts
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
     def facts(self) -> dict[str, Any]:
         """What a table says of it."""
         return {
@@ -160,8 +178,11 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """From its begin to its end, its backfills not counted; None while it runs."""
-        nodes = self.tries
+        """From its first node's begin to its last one's end; None while it runs.
+
+        Its backfills are not counted, unless it came to no node of its own.
+        """
+        nodes = self.tries or [node for one in self.backfills for node in one.tries]
         if self.state == RUNNING or not nodes:
             return None
         begun = min(node.begun for node in nodes)
@@ -184,6 +205,12 @@ class Run:
             if "span" in artifact.properties
         ]
         return max(spans, default=None)
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """The spans that it was on: its own and its backfills', in their order."""
+        of_each = (run.span for run in (self, *self.backfills))
+        return tuple(sorted({span for span in of_each if span is not None}))
 
     @property
     def commit(self) -> str:
@@ -211,8 +238,19 @@ class Run:
         """Why it failed; empty where it did not."""
         if self.state != FAILED:
             return ""
-        failed = next((node for node in self.nodes if node.state == FAILED), None)
+        failed = (self.failed_backfill or self)._failed_node
         return self.facts.get("reason") or (f"{failed.name}: {failed.error}" if failed else "")
+
+    @property
+    def _failed_node(self) -> Node | None:
+        return next((node for node in self.nodes if node.state == FAILED), None)
+
+    @property
+    def failed_backfill(self) -> Run | None:
+        """The backfill in which it failed; None where it did not, or failed on its own span."""
+        if self.state != FAILED or self._failed_node:
+            return None
+        return next((one for one in self.backfills if one.state == FAILED), None)
 
     @property
     def champion(self) -> Artifact | None:
@@ -240,7 +278,13 @@ class Run:
         return next((one for one in self._reader.decisions if one.run_id == self.id), None)
 
     def diff(self, other: Run) -> Difference:
-        """What is different in `other`, as a later run."""
+        """What is different in `other`, as a later run.
+
+        Raises:
+          UserError: that is no run.
+        """
+        if not isinstance(other, Run):
+            raise UserError(f"{other!r} is no run to compare with; store.run(ID) gives one")
         return difference(self, other)
 
     def picture(self) -> Picture:
@@ -273,12 +317,16 @@ class Run:
         """What its nodes made, or found in the cache, of a type as in "Model"."""
         return self._reader.made_of_type(self.tries, kind)
 
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
     def __repr__(self) -> str:
         return f"<Run {self.id}: {self.state}, span {self.span}, {html.moment(self.begun)}>"
 
     def _repr_html_(self) -> str:
         facts = html.facts(f"Run {self.id}", self.summary())
-        return facts + html.table([node.facts() for node in self.nodes])
+        nodes = (self.failed_backfill or self).nodes
+        return facts + html.table([node.facts() for node in nodes])
 
 
 def parent_of(run_id: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
 from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.reader import Reader
-from pipeline.lineage.run import Run, parent_of
+from pipeline.lineage.run import Run
 from pipeline.store import connect, database
 
 if TYPE_CHECKING:
@@ -29,20 +29,22 @@ def open(address: PipelineConfig | Path | str) -> Store:
 
     Args:
       address: the pipeline's configuration; or a URL as in `store.url` (sqlite:///FILE,
-        postgresql://…, mysql://…), whose password comes from the environment; or an sqlite file.
+        postgresql://…, mysql://…), whose password comes from the environment; or the path of an
+        sqlite file.
 
     Raises:
       UserError: there is none, it cannot be reached, or it is something else.
     """
     if isinstance(address, PipelineConfig):
         return Store(Reader(connect.existing(address)))
-    if isinstance(address, Path):
-        address = f"sqlite:///{address.absolute()}"
-    scheme = address.partition("://")[0]
+    is_file = isinstance(address, str) and "://" not in address and Path(address).is_file()
+    if isinstance(address, Path) or is_file:
+        address = f"sqlite:///{Path(address).absolute()}"
+    scheme = address.partition("://")[0] if isinstance(address, str) else ""
     if scheme not in ("sqlite", "postgresql", "mysql"):
         raise UserError(
             f"{address!r} is no metadata store's address; expected sqlite:///FILE, "
-            "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE, or a Path of a file"
+            "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE, or an sqlite file"
         )
     connection = connect.connection_to(address, mode=connect.READ_ONLY)
     if not connect.exists(connection):
@@ -60,13 +62,19 @@ class Store:
         self._reader = reader
 
     def runs(self, limit: int | None = None) -> tuple[Run, ...]:
-        """The runs, the newest first; a backfill is found in its run's `backfills`."""
-        # Where backfills come before their run, they stand alone until it begins.
-        return tuple(islice(filter(self._stands_alone, self._reader.runs()), limit))
+        """The runs, the newest first; a backfill is found in its run's `backfills`.
 
-    def _stands_alone(self, run: Run) -> bool:
-        parent = parent_of(run.id)
-        return parent is None or self._reader.known_run(parent) is None
+        Raises:
+          UserError: `limit` is no number of runs.
+        """
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise UserError(f"runs({limit!r}): expected how many runs, as in runs(10)")
+        return tuple(islice(self, limit))
+
+    def __iter__(self) -> Iterator[Run]:
+        """The runs, the newest first; read as far as is looked at."""
+        # Where backfills come before their run, they stand alone until it begins.
+        return filter(self._reader.stands_alone, self._reader.runs())
 
     def deployments(self) -> tuple[Deployment, ...]:
         """What was put to work on a cluster, and what failed to be, the newest first."""
@@ -86,6 +94,8 @@ class Store:
         Raises:
           UserError: there is none.
         """
+        if not isinstance(run_id, str):
+            raise UserError(f"{run_id!r} is not a run's id, as in '20261125-090000'")
         return self._reader.run(run_id)
 
     def artifact(self, artifact_id: int) -> Artifact:
@@ -94,6 +104,7 @@ class Store:
         Raises:
           UserError: there is none.
         """
+        _check_number(artifact_id, "an artifact")
         # The store's ids have 64 bits; it fails on more.
         found = self._reader.artifacts([artifact_id]) if artifact_id < 2**63 else {}
         if artifact_id not in found:
@@ -118,11 +129,13 @@ class Store:
         """The artifacts of a type with these properties, as in `find("ModelSelection", winner="")`.
 
         Raises:
-          UserError: the store knows no such type.
+          UserError: the store knows no such type, or no such property of its artifacts.
         """
         found = self._reader.find(type, properties)
         if type is not None and not found:
             self._check_type(type)
+        if not found:
+            self._check_properties(type, properties)
         return tuple(artifact for artifact in found if artifact.state not in _NOT_MADE)
 
     def _check_type(self, name: str) -> None:
@@ -133,12 +146,22 @@ class Store:
                 f"{', '.join(known) or 'none yet'}"
             )
 
+    def _check_properties(self, type: str | None, wanted: Iterable[str]) -> None:
+        known = {key for artifact in self._reader.find(type, {}) for key in artifact.properties}
+        unknown = [key for key in wanted if key not in known]
+        if known and unknown:
+            raise UserError(
+                f"no {type or 'artifact'} has a property {unknown[0]!r}; there are: "
+                f"{', '.join(sorted(known))}"
+            )
+
     def span(self, number: int) -> tuple[Artifact, ...]:
         """The examples that were ingested as that span: more than one if its files changed.
 
         Raises:
           UserError: none were.
         """
+        _check_number(number, "a span")
         examples = self.find(EXAMPLES)
         of_span = [a for a in examples if a.properties.get("span") == number]
         parents = self._reader.parents(of_span)
@@ -167,3 +190,8 @@ class Store:
 
     def _repr_html_(self) -> str:
         return html.table([run.summary() for run in self.runs(_SHOWN)])
+
+
+def _check_number(given: object, what: str) -> None:
+    if not isinstance(given, int):
+        raise UserError(f"{given!r} is not {what}'s number, as in 3")

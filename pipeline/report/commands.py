@@ -57,15 +57,17 @@ def _report(arguments: argparse.Namespace) -> None:
     from pipeline.report import index, pages
 
     config = load(arguments.config or DEFAULT, arguments.set)
-    if arguments.serve:
-        from pipeline.report.server import serve
-
-        serve(config, port=arguments.port)
-        return
-    store, root = lineage.open(config), config.local_root
+    store = lineage.open(config)
     named = arguments.run_id not in (None, NEWEST)
     runs = store.runs()
     asked = [store.run(arguments.run_id)] if named else list(runs[:1])
+    if arguments.serve:
+        from pipeline.report.server import serve
+
+        shown = [run.id for run in asked] if arguments.run_id else []
+        serve(config, port=arguments.port, shown=shown)
+        return
+    root = config.local_root
     lacking = [run for run in (runs if arguments.all else runs[:MOST]) if _lacks(run, root)]
     for run in dict.fromkeys([*asked, *lacking]):
         page = pages.write(run, root)

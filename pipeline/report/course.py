@@ -46,6 +46,8 @@ class Course:
 
     nodes: tuple[Node, ...]
     seconds: float | None
+    without_backfills: bool
+    """Whether there are backfills that the seconds leave out."""
     slowest: Node | None
     cached: int
     """How many nodes took their outputs from the cache."""
@@ -59,11 +61,12 @@ def course(run: Run) -> Course | None:
         return None
     begin = min(bar.start for bar in bars)
     shifted = [bar._replace(start=bar.start - begin) for bar in sorted(bars, key=lambda b: b.start)]
-    nodes = run.nodes
+    nodes = run.nodes or tuple(node for one in run.backfills for node in one.nodes)
     done = [node for node in nodes if node.seconds is not None]
     return Course(
-        nodes=nodes or tuple(node for one in run.backfills for node in one.nodes),
+        nodes=nodes,
         seconds=run.seconds,
+        without_backfills=bool(run.backfills and run.tries),
         slowest=max(done, key=lambda node: node.seconds or 0.0, default=None),
         cached=sum(node.cached for node in nodes),
         chart=charts.timeline(shifted),

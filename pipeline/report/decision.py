@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.config import Severity
 from pipeline.lineage import PUSHED_MODEL, Artifact
 from pipeline.report.evidence import GATE, Evidence, failed_node
+from pipeline.report.figures import percents
 
 _NONE_MAY = ": no candidate may go live ("
 _APPROVE = "python -m pipeline registry approve"
@@ -56,7 +57,7 @@ def decision(found: Evidence) -> Decision:
     if selection is None:
         return _undecided(found)
     winner = str(selection.properties.get("winner") or "")
-    reason = str(selection.properties.get("reason") or "")
+    reason = percents(str(selection.properties.get("reason") or ""))
     if not winner:
         return _nobody(found, reason)
     if pushed is not None:
@@ -135,7 +136,9 @@ def _nobody(found: Evidence, reason: str) -> Decision:
     selection = found.selection.content
     why = Paragraph(f"{rest.removesuffix(')')}.")
     if selection:
-        why = Paragraph(items=tuple(f"{c.name}: {c.reason}." for c in selection.candidates))
+        why = Paragraph(
+            items=tuple(f"{c.name}: {percents(c.reason)}." for c in selection.candidates)
+        )
     return Decision("warn", f"Not pushed: {stays}, as no candidate may go live.", (why,))
 
 

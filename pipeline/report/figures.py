@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -35,6 +36,11 @@ _FORMS: dict[str, Callable[[float], str]] = {
 def words(value: float | None, form: str = "general") -> str:
     """A number as text, in one of the forms: "metric", "change", "share", "count" and so on."""
     return _NONE if value is None else _FORMS[form](value)
+
+
+def percents(said: str) -> str:
+    """What the store keeps in words, with its percentages written as those of a page are."""
+    return re.sub(r"(\d) %", r"\1%", said)
 
 
 def figure(value: float | None, form: str = "general") -> Markup:

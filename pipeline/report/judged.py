@@ -12,6 +12,7 @@ from pipeline.config import Metric
 from pipeline.report import charts
 from pipeline.report.drawing import Chart
 from pipeline.report.evidence import Evidence
+from pipeline.report.figures import percents
 
 if TYPE_CHECKING:
     from custom_components.evaluator.curves import ThresholdPoint
@@ -30,7 +31,11 @@ MEANINGS = {
     Metric.RECALL: "of the rows that are 1, the share that it flags at the decision threshold",
 }
 _SLICES = 8
-_BOUNDS = {Rule.MIN: "at least", Rule.MAX: "at most", Rule.MAX_REGRESSION: "worse by at most"}
+_BOUNDS = {
+    Rule.MIN: "at least {:g}",
+    Rule.MAX: "at most {:g}",
+    Rule.MAX_REGRESSION: "at most {:g} worse than the live model",
+}
 _CURVES = 1000
 """Thresholds, so that the one that was configured is among them."""
 
@@ -51,7 +56,8 @@ class MetricRow:
 
     metric: Metric
     meaning: str
-    bounds: str
+    bounds: tuple[str, ...]
+    """What is asked, in words."""
     cells: tuple[Cell, ...]
 
 
@@ -101,11 +107,11 @@ def _metric_rows(verdict: Verdict) -> Iterator[MetricRow]:
     overall = [check for check in verdict.checks if check.rule is not Rule.GUARD]
     for metric in verdict.models[verdict.candidates[0]]:
         checks = [check for check in overall if check.metric is metric]
-        said = dict.fromkeys(f"{_BOUNDS[check.rule]} {check.bound:g}" for check in checks)
+        said = dict.fromkeys(_BOUNDS[check.rule].format(check.bound) for check in checks)
         yield MetricRow(
             metric=metric,
             meaning=MEANINGS[metric],
-            bounds=", ".join(said),
+            bounds=tuple(said),
             cells=tuple(_cell(verdict, name, metric, checks) for name in _names(verdict)),
         )
 
@@ -174,7 +180,7 @@ def candidates(found: Evidence) -> tuple[CandidateRow, ...]:
             cost=costs.get(one.name),
             training_seconds=_seconds(found, one.name),
             eligible=one.eligible,
-            reason=one.reason,
+            reason=percents(one.reason),
         )
         for one in selection.candidates
     ]

@@ -69,7 +69,6 @@ def render(run: Run) -> str:
             left_out=[title for id, title in CONTENTS.items() if id not in there],
             styles=styles(),
             written=datetime.now(UTC),
-            took=_took(run),
             decision=decision.decision(found),
             hints=list(decision.hints(found)),
             metrics=judged.metrics(found),
@@ -105,20 +104,6 @@ def _there(found: Evidence) -> Iterator[str]:
     if found.data_run.tries:
         yield from ("timeline", "lineage")
     yield "versions"
-
-
-def _took(run: Run) -> float | None:
-    """Seconds from the run's begin to its end; its backfills alone where it has not come to more.
-
-    None while it runs.
-    """
-    if run.seconds is not None or run.state == "running":
-        return run.seconds
-    nodes = [node for backfill in run.backfills for node in backfill.tries]
-    if not nodes:
-        return None
-    begun = min(node.begun for node in nodes)
-    return (max(node.changed for node in nodes) - begun).total_seconds()
 
 
 def _lineage(found: Evidence) -> tuple[str, Markup] | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import signal
 import threading
 import traceback
+from collections.abc import Iterable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pipeline import lineage
 from pipeline.config import PipelineConfig
@@ -76,13 +77,17 @@ def _page(config: PipelineConfig, path: str) -> str:
     return pages.rendered(store.run(unquote(run_id)))[0]
 
 
-def serve(config: PipelineConfig, *, port: int) -> None:
+def serve(config: PipelineConfig, *, port: int, shown: Iterable[str] = ()) -> None:
     """Shows the pages of a pipeline's runs until the process is told to end.
 
+    Args:
+      config: of the pipeline.
+      port: of 127.0.0.1; 0 for any that is free.
+      shown: the ids of runs the addresses of whose pages are printed.
+
     Raises:
-      UserError: there is no store, or the port cannot be had.
+      UserError: the port cannot be had.
     """
-    lineage.open(config)
     try:
         server = Server(port, config)
     except (OSError, OverflowError) as error:
@@ -94,6 +99,9 @@ def serve(config: PipelineConfig, *, port: int) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    print(f"Reports: http://{HOST}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
+    address = f"http://{HOST}:{server.server_port}/"
+    for run_id in shown:
+        print(f"Report: {address}{quote(run_id, safe='')}/{pages.PAGE_FILE}")
+    print(f"Reports: {address} (Ctrl-C ends it)", flush=True)
     with server:
         server.serve_forever()

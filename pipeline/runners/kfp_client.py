@@ -12,7 +12,14 @@ import kfp_server_api as kfp
 
 from pipeline.cluster.kfp_connection import Connection, host_of
 from pipeline.cluster.kfp_versions import Versions, found_or_made, named
-from pipeline.cluster.remote import FINAL, Package, RemoteRun, RemoteTask, moment
+from pipeline.cluster.remote import (
+    FINAL,
+    NoScheduleError,
+    Package,
+    RemoteRun,
+    RemoteTask,
+    moment,
+)
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -261,7 +268,7 @@ class KubeflowServer:
     def _existing(self) -> list[Any]:
         found = self._recurring_runs()
         if not found:
-            raise UserError(
+            raise NoScheduleError(
                 f"There is no schedule {self._name} on {self._host}; `kubeflow_runner.py schedule`"
                 " makes it."
             )

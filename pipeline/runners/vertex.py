@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster import vertex_connection
-from pipeline.cluster.remote import FINAL, Package, RemoteRun, RemoteTask, moment, time_zone
+from pipeline.cluster.remote import (
+    FINAL,
+    NoScheduleError,
+    Package,
+    RemoteRun,
+    RemoteTask,
+    moment,
+    time_zone,
+)
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 
@@ -187,9 +195,12 @@ class VertexServer:
 
     def pause(self) -> str:
         """See `Server`."""
+        from google.cloud.aiplatform_v1.types import Schedule
+
         with vertex_connection.sentences(self._config):
             for schedule in self._existing():
-                self._set_paused(schedule, paused=True)
+                if schedule.state != Schedule.State.PAUSED:
+                    self._set_paused(schedule, paused=True)
         return f"Paused the schedule {self._name}; --resume lets it start runs again."
 
     def resume(self) -> str:
@@ -258,7 +269,7 @@ class VertexServer:
 
     def _existing(self) -> list[Schedule]:
         if not (found := self._there()):
-            raise UserError(
+            raise NoScheduleError(
                 f"There is no schedule {self._name} in {self._parent}; `kubeflow_runner.py schedule"
                 " --target vertex` makes it."
             )

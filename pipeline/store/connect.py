@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -28,6 +30,7 @@ READ_WRITE = pb.SqliteMetadataSourceConfig.READWRITE
 _CREATE = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
 PAUSES = (1.0, 3.0)
 """Seconds between the tries to reach a server."""
+_VERSION_TABLE = "MLMDEnv"
 _BACKSLASH = "\uf05c"
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
@@ -198,4 +201,16 @@ def _why(connection: pb.ConnectionConfig, error: Exception) -> str:
             "ML Metadata's client cannot sign in, though others can: its user has to be identified "
             "by mysql_native_password, or by TLS that it speaks"
         )
+    if connection.HasField("sqlite") and _is_another_database(connection.sqlite.filename_uri):
+        text = "it is an sqlite database, but holds no ML Metadata"
     return f"this is no metadata store that can be read: {text}"
+
+
+def _is_another_database(file: str) -> bool:
+    """Whether an sqlite file has tables, but not ML Metadata's."""
+    try:
+        with closing(sqlite3.connect(f"{Path(file).as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return False
+    return bool(tables) and _VERSION_TABLE not in tables

@@ -25,14 +25,14 @@ CONTEXT, EXECUTION = "deployment", "Deployment"
 """The types: a context for each pipeline, and in it an execution for each deployment."""
 PACKAGE = "deployed_package"
 """The type of the contexts that hold a package's text; their names are the versions'."""
-RELEASE, ROLLBACK = "release", "rollback"
+RELEASE, ROLLBACK, PAUSE = "release", "rollback", "pause"
 COMPLETE, FAILED, RUNNING = "complete", "failed", "running"
 _STATES = {
     pb.Execution.COMPLETE: COMPLETE,
     pb.Execution.FAILED: FAILED,
     pb.Execution.RUNNING: RUNNING,
 }
-_WAIT_SECONDS = 600.0
+_WAIT_SECONDS = 1500.0
 _MEANWHILE = "another deployment is under way, and does not come to its end"
 
 
@@ -47,6 +47,8 @@ class Facts:
     """The server's address, or the Google Cloud project and region."""
     commit: str
     """Of the code, with + behind it if files were changed since."""
+    committed: str
+    """When it was committed, as ISO 8601 in UTC; empty where that is not known."""
     image: str
     """The container image, by its digest."""
     package_digest: str
@@ -59,7 +61,7 @@ class Facts:
     """Those of the scheduled runs, as JSON."""
     who: str
     action: str
-    """RELEASE or ROLLBACK."""
+    """RELEASE, ROLLBACK, or PAUSE: its schedule starts nothing, and nothing was before it."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def _record(execution: pb.Execution) -> Record:
 def at_work(records: Sequence[Record]) -> tuple[Record, ...]:
     """What is at work, and behind it what each rollback would put to work, one after the other.
 
-    A rollback takes away what it went back from: what follows does not go back to that.
+    A rollback takes away what it went back from, and so does whatever follows a pause: nothing
+    goes back to that.
 
     Args:
       records: of one target, the newest first.
@@ -213,6 +216,8 @@ def at_work(records: Sequence[Record]) -> tuple[Record, ...]:
     for one in reversed(records):
         if one.outcome != COMPLETE:
             continue
+        if stack and stack[-1].action == PAUSE:
+            del stack[-1]
         if one.action == ROLLBACK:
             there = [i for i, below in enumerate(stack) if below.version == one.version]
             del stack[there[-1] if there else len(stack) :]

@@ -67,7 +67,7 @@ def test_every_step_is_one_command_that_a_person_can_type(path: Path) -> None:
             case [program, "-m", "pipeline", *arguments] if program == _PYTHON:
                 assert parser().parse_args(arguments).run
             case ["install", "-D", source, target]:
-                assert source.startswith("/usr/local/") and target.startswith("/")
+                assert source.startswith(("/usr/local/", "/bin/")) and target.startswith("/")
             case other:
                 pytest.fail(f"{step.name}: {other}")
 
@@ -119,9 +119,9 @@ def test_what_is_at_work_is_changed_by_one_step_and_put_back_if_that_is_bad() ->
 def test_a_pull_request_pushes_and_deploys_nothing_and_is_told_no_secret() -> None:
     build = read(PULL_REQUEST)
     said = [word for step in build.steps for word in words(step)]
-    assert not {"--push", "release", "rollback", "smoke", "run", "trainers"} & set(said)
+    assert not {"--push", "release", "rollback", "smoke", "run"} & set(said)
     assert not build.secrets
-    deploying = {"trainers", "release", "smoke", "run"}
+    deploying = {"release", "smoke", "run"}
     assert {s.id for s in build.steps} == {s.id for s in read(PUSH).steps} - deploying
 
 
@@ -130,6 +130,32 @@ def test_the_password_reaches_only_the_steps_that_open_the_store() -> None:
         with_secrets = {step.id for step in read(path).steps if step.secrets}
         assert with_secrets <= {"release", "smoke", "run", "scan"}
     assert not any(step.secrets for step in read(PUSH).steps if step.id == "scan")
+
+
+def test_a_client_of_docker_speaks_with_cloud_builds_old_server() -> None:
+    versions = [s.builder for s in all_steps() if s.builder.startswith("docker:")]
+    assert versions and all(int(re.findall(r"\d+", version)[0]) < 29 for version in versions)
+
+
+def test_what_checks_the_infrastructure_has_terraform() -> None:
+    for path in (PUSH, PULL_REQUEST, NIGHTLY):
+        build = read(path)
+        for step in build.steps:
+            if step.id in ("lint", "test"):
+                assert "terraform" in names(build, behind(build, step.index)), path.name
+                assert step.environment["PATH"].startswith("/workspace/.tools/bin:")
+
+
+def test_the_tests_of_the_night_do_not_wait_for_what_is_deployed() -> None:
+    build = read(NIGHTLY)
+    for step in build.steps:
+        if step.id in ("lint", "test", "image"):
+            assert not {"smoke", "scan"} & names(build, behind(build, step.index))
+
+
+def test_a_release_has_the_time_to_wait_for_another() -> None:
+    (release,) = (step for step in read(PUSH).steps if step.id == "release")
+    assert (release.timeout or 0) >= 1500 + 300
 
 
 def test_the_run_and_its_target_are_chosen_by_substitutions() -> None:

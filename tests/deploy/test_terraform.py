@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.config_file import load
+from pipeline.runners.kubeflow import problems
 from tests.deploy import google_provider
 from tests.deploy.google_provider import SECRET, TERRAFORM
 from tests.deploy.terraform import ENVIRONMENTS, WHOLE, State, Terraform
+from tools.environment import ROOT
 
 MODULES = sorted(path.name for path in (TERRAFORM / "modules").iterdir())
 FOLDERS = sorted(path.parent for path in TERRAFORM.rglob("versions.tf"))
@@ -49,6 +52,19 @@ def test_the_environments_differ_in_what_they_are_and_in_nothing_else() -> None:
     for name in names - {"main.tf"}:
         here, there = ((folder / name).read_text("utf-8") for folder in (dev, prod))
         assert here.replace("project-dev", "project-prod") == there, name
+
+
+def test_each_environment_has_a_configuration_with_a_store_root_and_data_of_its_own() -> None:
+    found = []
+    for name in ENVIRONMENTS:
+        (file,) = re.findall(
+            r'^  config +=  *"(.+)"', text(TERRAFORM / "environments" / name), re.M
+        )
+        config = load(ROOT / file)
+        assert problems(config) == []
+        registry, project = config.registration.tracking_uri, config.vertex.project
+        found.append((file, config.root, config.data.path, config.store.url, registry, project))
+    assert all(here != there for here, there in zip(*found, strict=True))
 
 
 def test_versions_are_the_same_everywhere_and_what_the_schemas_are_of() -> None:
@@ -95,6 +111,7 @@ def test_what_the_example_fills_in_is_enough(terraform: Terraform, name: str) ->
         ({"emails": ["nobody"]}, "no address"),
         ({"kubeflow": {"host": "kubeflow.example.com"}}, "begins with http"),
         ({"network": "default"}, "projects/PROJECT/global"),
+        ({"machine_type": "large"}, "written as e2-highcpu-8"),
         ({"store": {}}, "name the network from which it is reached"),
         ({"budget": {"billing_account": "mine", "monthly": 1}}, "012345-6789AB-CDEF01"),
         ({"budget": {"billing_account": "012345-6789AB-CDEF01", "monthly": 0.5}}, "whole number"),
@@ -174,6 +191,14 @@ def test_the_store_is_private_reached_by_builds_and_backed_up(whole: State) -> N
     assert pool["network_config"][0]["peered_network"] == WHOLE["network"]
     assert settings["backup_configuration"][0]["enabled"]
     assert settings["backup_configuration"][0]["point_in_time_recovery_enabled"]
+
+
+def test_the_machines_of_builds_are_chosen(terraform: Terraform) -> None:
+    for given in ({}, {"machine_type": "e2-highcpu-32"}):
+        (pool,) = terraform.applied("dev", given).resources("google_cloudbuild_worker_pool")
+        assert pool["worker_config"][0]["machine_type"] == (
+            given.get("machine_type", "e2-highcpu-8")
+        )
 
 
 def test_a_tag_cannot_be_moved_in_prod_and_old_images_go_in_dev(terraform: Terraform) -> None:

@@ -132,7 +132,7 @@ def test_only_a_push_to_main_deploys() -> None:
 
 def test_a_pull_request_pushes_and_deploys_nothing() -> None:
     lines = list(commands(GITHUB / "workflows" / "pull-request.yml"))
-    assert set(deployed(lines)) == {"image", "compile"}
+    assert set(deployed(lines)) == {"image", "trainers", "compile"}
     assert not [line for line in lines if "--push" in line]
 
 
@@ -151,6 +151,21 @@ def test_the_password_of_the_store_comes_after_all_that_others_wrote_has_run() -
     (password,) = [i for i, name in enumerate(named) if "get-secretmanager-secrets" in name]
     assert deployed(named[:password]) == ["image", "trainers", "compile", "compile"]
     assert not [name for name in named[password:] if name.startswith("make")]
+
+
+def test_the_password_of_the_store_comes_after_all_actions_of_others_at_night_too() -> None:
+    named = [
+        step.get("uses", "") for step in jobs(GITHUB / "workflows" / "nightly.yml")["scan"]["steps"]
+    ]
+    (password,) = [i for i, name in enumerate(named) if "get-secretmanager-secrets" in name]
+    assert not any(named[password + 1 :])
+
+
+def test_at_gitlab_only_what_opens_the_store_is_in_the_environment_of_its_password() -> None:
+    scoped = {name: job for name, job in read(GITLAB).items() if "environment" in job}
+    assert set(scoped) == {"deploy"}
+    assert deployed(scoped["deploy"]["script"]) == ["release", "smoke", "run"]
+    assert "environment `production` alone, PIPELINE_STORE_PASSWORD" in GITLAB.read_text()
 
 
 def test_deployments_wait_for_one_another_and_none_is_cut_off() -> None:
@@ -175,12 +190,32 @@ def test_github_and_cloud_build_run_the_same_commands(workflow: str, build: str)
     assert set(verbs(ours)) == set(verbs(theirs))
 
 
-def test_github_and_cloud_build_scan_with_the_same_trivy() -> None:
-    (version,) = set(re.findall(r"aquasec/trivy:([\d.]+)", (ROOT / "cloudbuild.yaml").read_text()))
-    scanning = [
-        step for file in WORKFLOWS for step in steps(file) if "trivy" in step.get("uses", "")
+@pytest.mark.parametrize(
+    ("image", "action", "key", "before"),
+    [
+        ("aquasec/trivy", "setup-trivy", "version", "v"),
+        ("hashicorp/terraform", "setup-terraform", "terraform_version", ""),
+    ],
+)
+def test_github_and_cloud_build_have_the_same_version_of_a_program(
+    image: str, action: str, key: str, before: str
+) -> None:
+    builds = [ROOT / "cloudbuild.yaml", *(ROOT / "deploy" / "cloudbuild").glob("*.yaml")]
+    text = "\n".join(build.read_text() for build in builds)
+    (version,) = set(re.findall(rf"{image}:([\d.]+)", text))
+    bringing = [
+        step for file in WORKFLOWS for step in steps(file) if action in step.get("uses", "")
     ]
-    assert {step["with"]["version"] for step in scanning} == {f"v{version}"}
+    assert {step["with"][key] for step in bringing} == {before + version}
+
+
+def test_lint_has_terraform_wherever_it_runs() -> None:
+    for file in WORKFLOWS:
+        for job in jobs(file).values():
+            named = [step.get("run") or step["uses"] for step in job.get("steps", [])]
+            if "make lint" in named:
+                before = named[: named.index("make lint")]
+                assert any(name.startswith("hashicorp/setup-terraform@") for name in before)
 
 
 # who reviews, and what is kept up to date
@@ -220,4 +255,20 @@ def test_each_kind_of_file_with_versions_is_kept_up_to_date() -> None:
     assert {name for name, path in there.items() if path.exists()} <= set(
         renovate["enabledManagers"]
     )
-    assert set(renovate["enabledManagers"]) <= set(there)
+    assert set(renovate["enabledManagers"]) <= {*there, "custom.regex"}
+
+
+def test_every_pattern_for_a_version_finds_one() -> None:
+    for manager in json.loads((ROOT / "renovate.json").read_text())["customManagers"]:
+        (files,), (text,) = manager["managerFilePatterns"], manager["matchStrings"]
+        named = re.compile(files.strip("/"))
+        places = [*WORKFLOWS, *(ROOT / "tools").glob("*.py")]
+        matched = [file for file in places if named.search(str(file.relative_to(ROOT)))]
+        pattern = text.replace("(?<", "(?P<")
+        assert any(re.search(pattern, file.read_text()) for file in matched), text
+
+
+def test_docker_is_not_raised_to_what_cloud_build_refuses() -> None:
+    rules = json.loads((ROOT / "renovate.json").read_text())["packageRules"]
+    (rule,) = [rule for rule in rules if rule.get("matchPackageNames") == ["docker"]]
+    assert rule["allowedVersions"] == "<29"

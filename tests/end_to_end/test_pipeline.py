@@ -368,6 +368,7 @@ def test_the_documented_questions_are_answered_as_they_stand(
     live = names["live"]
     assert answers[0] == live.data_spans() == (1, 2)
     assert live.producer.run in answers[1]
+    assert live.producer.run.spans == (1, 2)
     assert {model for model, is_live in answers[4] if is_live} >= {live}
     assert answers[5].seconds == max(n.seconds or 0 for r in names["store"].runs() for n in r.nodes)
     assert dict(answers[8])[live.producer.run_id] == live.metrics()["auc"]

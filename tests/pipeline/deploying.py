@@ -52,6 +52,7 @@ class Project:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir()
         self.folder = folder
+        self._monkeypatch = monkeypatch
         self.options: list[str] = ["--set", f"store.url='sqlite:///{folder}/store.sqlite'"]
         monkeypatch.chdir(folder)
         monkeypatch.setattr(repository, "PROJECT", folder)
@@ -61,20 +62,30 @@ class Project:
         self.git("config", "user.name", "Ada Lovelace")
         self.git("config", "user.email", "ada@example.com")
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments: str, **environment: str) -> str:
         nothing = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         done = subprocess.run(
             ["git", "-C", str(self.folder), *arguments],
             capture_output=True,
             text=True,
             check=True,
-            env=os.environ | nothing,
+            env=os.environ | nothing | environment,
         )
         return done.stdout.strip()
 
-    def commit(self, text: str = "change") -> str:
-        """The id of a new commit."""
-        self.git("commit", "--quiet", "--allow-empty", "--message", text)
+    def commit(self, text: str = "change", *, hour: int | None = None) -> str:
+        """The id of a new commit, made at that hour of a day in Berlin's winter, or now."""
+        at = {} if hour is None else {"GIT_COMMITTER_DATE": f"2026-01-31T{hour:02}:00:00+0100"}
+        self.git("commit", "--quiet", "--allow-empty", "--message", text, **at)
+        return self.git("rev-parse", "HEAD")
+
+    def cut_off(self) -> str:
+        """Has what comes be as in CI: a clone of the last commit alone, which cannot fetch more."""
+        whole, cut = self.folder, self.folder.with_name(f"{self.folder.name}-cut")
+        self.git("clone", "--quiet", "--depth=1", f"file://{whole}", str(cut))
+        self.folder = cut
+        self.git("remote", "set-url", "origin", f"file://{whole}/missing")
+        self._monkeypatch.setattr(repository, "PROJECT", cut)
         return self.git("rev-parse", "HEAD")
 
     def build(self, commit: str, *, note: str = "''", target: Target = "kfp") -> Package:

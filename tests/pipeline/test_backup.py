@@ -252,6 +252,21 @@ def test_what_cannot_be_backed_up_is_said(config: PipelineConfig, tmp_path: Path
             backup(given, name)
 
 
+def test_a_folder_that_is_not_there_is_said_by_the_names_that_were_given(
+    config: PipelineConfig, tmp_path: Path
+):
+    file = tmp_path / "none/backup.tar.gz"
+    with pytest.raises(UserError) as told:
+        backup(config, file)
+    assert str(told.value) == f"{file}: No such file or directory; no backup was written"
+    whole = tmp_path / "backup.tar.gz"
+    backup(config, whole)
+    (tmp_path / "a file").touch()
+    with pytest.raises(UserError) as told:
+        restore(whole, tmp_path / "a file/root")
+    assert str(told.value) == f"{tmp_path}/a file: File exists; nothing was restored"
+
+
 def test_on_the_command_line(
     config: PipelineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

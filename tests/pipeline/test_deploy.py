@@ -19,13 +19,14 @@ api, project = deploying.api, deploying.project
 def test_a_release_is_scheduled_and_recorded_with_who_and_what(
     project: Project, api: KfpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commit = project.commit()
+    commit = project.commit(hour=0)
     package = project.release(commit)
     assert package.version == f"flights-{commit[:9]}-{package.digest[:12]}"
     assert at_work(api) == [package.version]
     assert api.things["runs"] == []
     now = status(project, capsys)["deployed"]
     assert (now["commit"], now["version"], now["action"]) == (commit, package.version, "release")
+    assert now["committed"] == "2026-01-30T23:00:00+00:00"
     assert now["package_digest"] == package.digest
     assert now["version_id"] == api.things["versions"][0]["pipeline_version_id"]
     assert (now["image"],) == tuple(package.images)
@@ -144,6 +145,16 @@ def test_status_is_a_table_of_what_is_deployed_and_what_was(
     assert project.deploy("status", "--target", "vertex") == 0
     assert capsys.readouterr().out == "Nothing of flights is deployed for vertex yet.\n"
     assert len(api.requests) == asked
+
+
+@pytest.mark.parametrize("limit", ["-3", "0", "x"])
+def test_a_limit_is_a_positive_number(
+    project: Project, limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        project.deploy("status", f"--limit={limit}")
+    assert end.value.code == 2
+    assert f"'{limit}' is not a positive whole number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["rollback", "run", "smoke"])

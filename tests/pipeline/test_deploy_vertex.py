@@ -10,6 +10,7 @@ import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
 
+from pipeline.deploy import smoke
 from tests.pipeline import test_vertex
 from tests.pipeline.deploying import Project
 from tests.pipeline.test_vertex import Vertex
@@ -98,6 +99,31 @@ def test_smoke_tells_that_the_schedule_starts_something_else(
     schedule.create_pipeline_job_request.pipeline_job.pipeline_spec["root"] = {}
     assert project.deploy("smoke") == 1
     assert "starts runs of another package" in capsys.readouterr().out
+
+
+def test_smoke_takes_back_what_is_wrong_and_not_what_could_not_be_asked(
+    project: Project,
+    api: Vertex,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(smoke, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(smoke, "_PAUSE_SECONDS", 0.0)
+    project.build(project.commit(), target="vertex")
+    assert project.deploy("release") == 0
+    (schedule,) = api.schedules
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED):
+        api.fails["list_schedules"] = code
+        assert project.deploy("smoke", "--rollback") == 2
+        assert "nothing was rolled back" in capsys.readouterr().err
+    api.fails.clear()
+    schedule.create_pipeline_job_request.pipeline_job.pipeline_spec["root"] = {}
+    for _ in range(2):
+        assert project.deploy("smoke", "--rollback") == 1
+        assert "Paused the schedule flights" in capsys.readouterr().out
+        assert schedule.state == types.Schedule.State.PAUSED
+    pauses = [one for one in api.requests if isinstance(one, types.PauseScheduleRequest)]
+    assert len(pauses) == 1
 
 
 def test_a_package_for_another_target_is_refused(

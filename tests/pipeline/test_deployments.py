@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_metadata import errors
@@ -19,7 +20,7 @@ from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
 from pipeline.store import deployments, record
-from pipeline.store.deployments import COMPLETE, FAILED, RELEASE, ROLLBACK, Facts, Record
+from pipeline.store.deployments import COMPLETE, FAILED, PAUSE, RELEASE, ROLLBACK, Facts, Record
 from tests import services
 from tests.pipeline.deploying import built_of
 from tests.pipeline.written_store import Writer
@@ -34,6 +35,7 @@ def facts_of(commit: str, **other: str) -> Facts:
         target="kfp",
         server="https://kubeflow.example.com",
         commit=commit,
+        committed="2026-01-31T23:00:00+00:00",
         image=built.image,
         package_digest=built.digest,
         version=package.version,
@@ -77,6 +79,13 @@ def test_a_deployment_is_kept_with_its_package(config: PipelineConfig) -> None:
         assert kept.all("vertex") == ()
         with pytest.raises(UserError, match="has no package other"):
             kept.package("other")
+
+
+def test_a_release_waits_for_another_one_as_long_as_its_step_allows() -> None:
+    steps = yaml.safe_load((PROJECT / "cloudbuild.yaml").read_text())["steps"]
+    (step,) = (step for step in steps if step["id"] == "release")
+    own = 300  # It has this long for itself.
+    assert deployments._WAIT_SECONDS + own == int(step["timeout"].removesuffix("s"))
 
 
 def test_what_failed_is_kept_with_its_reason(config: PipelineConfig) -> None:
@@ -124,14 +133,19 @@ def test_lineage_tells_which_deployment_a_run_ran(
     w.facts("other-commit", commit="c" * 40, started=record.now(), **run_facts)
     w.facts("no-image", commit=COMMIT, **{**run_facts, "image": ""})
 
+    with deployments.alone(config) as kept:
+        kept.complete(kept.begin(facts_of(COMMIT, action=PAUSE), "text"), version_id="")
+    w.facts("by-hand", commit=COMMIT, started=record.now(), **run_facts)
+
     store = lineage.open(config)
-    newest, middle, oldest = store.deployments()
+    paused, newest, middle, oldest = store.deployments()
+    assert (paused.action, paused.runs) == (PAUSE, ())
     assert (newest.id, oldest.id) == (again.id, first.id)
     assert store.run("of-first").deployment is oldest
     assert store.run("of-rollback").deployment is newest
     for other in ("local", "other-commit", "no-image"):
         assert store.run(other).deployment is None
-    assert [run.id for run in newest.runs] == ["of-rollback"]
+    assert [run.id for run in newest.runs] == ["by-hand", "of-rollback"]
     assert middle.runs == ()
     assert repr(oldest).startswith(f"<Deployment {first.id}: release of {COMMIT[:9]} on kfp, ")
     assert "Zoë\\Ada &#x27;x&#x27;" in oldest._repr_html_()
@@ -153,15 +167,16 @@ def test_a_store_without_deployments_has_none(config: PipelineConfig) -> None:
     assert store.run("run").deployment is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab+"), st.integers(0, 4), st.booleans()), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from("ab+-"), st.integers(0, 4), st.booleans()), max_size=12))
 def test_a_rollback_never_goes_back_to_what_it_went_back_from(
     steps: list[tuple[str, int, bool]],
 ) -> None:
-    """Releases, and rollbacks of one step, in any order; some fail."""
+    """Releases, rollbacks of one step and pauses, in any order; some fail."""
     from datetime import UTC, datetime
 
     records: list[Record] = []
     stack: list[str] = []
+    is_paused = False
     for number, (kind, commit, works) in enumerate(steps):
         if kind == "+":  # A rollback by one.
             if len(stack) < 2:
@@ -169,10 +184,17 @@ def test_a_rollback_never_goes_back_to_what_it_went_back_from(
             version, action = stack[-2], ROLLBACK
             if works:
                 stack.pop()
+        elif kind == "-":
+            if not stack:
+                continue
+            version, action = stack[-1], PAUSE
         else:
             version, action = f"v{commit}", RELEASE
+            if works and is_paused:
+                stack.pop()
             if works and stack[-1:] != [version]:
                 stack.append(version)
+        is_paused = action == PAUSE if works else is_paused
         facts = facts_of(COMMIT, version=version, action=action)
         made = Record(
             **vars(facts),

@@ -173,7 +173,7 @@ def test_diff_says_what_changed_and_what_could_not_be_compared(ask: Ask) -> None
     assert (found["before"], found["after"]) == ("run-1", "run-2")
     changed = {(c["section"], c["key"]): (c["before"], c["after"]) for c in found["changes"]}
     assert changed["commit", "commit"] == ("1a2b3c", f"{COMMIT}+")
-    assert changed["data", "span 1"] == (1, None)
+    assert changed["data", "span 1"] == ("Examples 1", None)
     told = ask("diff", "run-1", "newest")
     assert ["commit", "commit", "1a2b3c", f"{COMMIT}+"] in words(told)
     assert told.count("Not compared: ") == len(found["unread"]) > 0

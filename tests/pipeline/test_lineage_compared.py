@@ -53,6 +53,7 @@ def texts(missing: int = 0, **counts: int) -> dict[str, Any]:
             texts(UA=50, AA=50),
             {"carrier.unique": (1, 2), "carrier.share of UA": (1, 0.5)},
         ),
+        (texts(UA=60, AA=40), texts(DL=70, XX=30), {"carrier.top, none in common": ("UA", "DL")}),
         (number(50), texts(UA=1), {"temp": ("FLOAT", None), "carrier": (None, "STRING")}),
         (
             {"numbers": {"x": (1, 1)}},

@@ -277,8 +277,8 @@ def test_a_difference_names_what_changed(store: lineage.Store) -> None:
     assert {(c.section, c.key): (c.before, c.after) for c in found if c.section != "schema"} == {
         ("result", "champion"): ("keras", None),
         ("commit", "commit"): ("commit-a", "commit-b"),
-        ("data", "span 1"): (1, None),
-        ("data", "span 3"): (None, store.span(3)[0].id),
+        ("data", "span 1"): ("Examples 1", None),
+        ("data", "span 3"): (None, f"Examples {store.span(3)[0].id}"),
         ("config", "train.seed"): (1, 7),
         ("code", "Trainer.keras"): ("of a", "of b"),
         ("statistics", "rows of train"): (90, 99),

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from pipeline import lineage
 from pipeline.config_file import load
-from pipeline.report.page import CONTENTS
+from pipeline.report.page import CONTENTS, render
 from pipeline.report.server import Server
 from tests.browser import Browser, browser
 from tests.pipeline import reported_store
 from tests.pipeline.reported_store import HOSTILE, NONE_BETTER, PUSHED, VALUES
+from tests.pipeline.whole_run import RUN, WholeRun
+from tests.pipeline.written_store import Writer
 
 RUNS = ("run-1", "run-2", "run-3", "run-4")
 PHONE = 400
+SCROLLBAR = 15
+STAGES = (
+    ("ExampleGen",),
+    ("StatisticsGen",),
+    ("PreviousStatistics", "ExampleValidator", "Transform"),
+    ("Trainer.keras", "Trainer.pytorch", "Trainer.sklearn", "Trainer.xgboost"),
+    ("LiveModel",),
+    ("Evaluator",),
+    ("ModelSelector",),
+    ("Canary",),
+    ("Pusher",),
+    ("Registrar",),
+    ("Report",),
+)
+"""The longest way through the pipeline, with the widest names beside it."""
 LEAST_CONTRAST = 4.5
 """Of text, as WCAG 2.2 asks of level AA."""
 PALE = """
@@ -91,6 +111,33 @@ def test_a_page_is_legible_and_asks_for_nothing_else(
 def test_a_page_fits_a_phone(chromium: Browser, address: str, page: str) -> None:
     chromium.open(f"{address}{page}", width=PHONE)
     assert not chromium.scrolls_sideways
+
+
+def test_a_page_whose_files_are_gone_fits_a_phone(chromium: Browser, tmp_path: Path) -> None:
+    root = tmp_path / ("longname" * 10)
+    WholeRun(root).write()
+    for folder in filter(Path.is_dir, root.iterdir()):
+        shutil.rmtree(folder)
+    page = tmp_path / "page.html"
+    page.write_text(render(lineage.open(load(overrides=[f"root={str(root)!r}"])).run(RUN)))
+    chromium.open(page.as_uri(), width=PHONE)
+    assert "It cannot be shown: " in chromium.ask("document.body.innerText")
+    assert not chromium.scrolls_sideways
+
+
+def test_the_nodes_of_a_whole_run_are_seen_at_once(chromium: Browser, tmp_path: Path) -> None:
+    writer, last = Writer(tmp_path), []
+    for stage in STAGES:
+        made = [writer.artifact("Model") for _ in stage]
+        for node, artifact in zip(stage, made, strict=True):
+            writer.execution(node, last, [artifact])
+        last = made
+    page = tmp_path / "page.html"
+    page.write_text(render(lineage.open(load(overrides=[f"root={str(tmp_path)!r}"])).run("run-1")))
+    chromium.open(page.as_uri(), width=1280 - SCROLLBAR)
+    across = "(e => [e.scrollWidth, e.clientWidth])(document.querySelector('.picture'))"
+    wide, room = chromium.ask(across)
+    assert wide == room
 
 
 def test_the_links_of_all_runs_lead_to_their_pages(chromium: Browser, address: str) -> None:

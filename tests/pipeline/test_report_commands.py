@@ -266,8 +266,14 @@ def test_a_port_that_is_taken_is_a_mistake(server: Server, ask: Ask) -> None:
     assert "cannot listen there" in ask("--serve", "--port", "70000", code=2)
 
 
-def test_ctrl_c_ends_the_server_quietly(root: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "report", "--serve", "--port", "0"]
+def test_a_run_that_is_to_be_served_must_be_there(ask: Ask) -> None:
+    assert "run-9" in ask("run-9", "--serve", "--port", "0", code=2)
+
+
+@pytest.mark.parametrize(("named", "run"), [(PUSHED, PUSHED), ("newest", AT_WORK), (None, None)])
+def test_ctrl_c_ends_the_server_quietly(root: Path, named: str | None, run: str | None) -> None:
+    words = ["report", *filter(None, [named]), "--serve", "--port", "0"]
+    command = [sys.executable, "-m", "pipeline", *words]
     with subprocess.Popen(
         [*command, *settings(root)],
         cwd=PROJECT,
@@ -276,6 +282,9 @@ def test_ctrl_c_ends_the_server_quietly(root: Path) -> None:
         text=True,
     ) as process:
         assert process.stdout is not None
+        if run:
+            line = process.stdout.readline()
+            assert re.fullmatch(rf"Report: http://127\.0\.0\.1:\d+/{run}/report\.html\n", line)
         line = process.stdout.readline()
         assert re.fullmatch(r"Reports: http://127\.0\.0\.1:\d+/ \(Ctrl-C ends it\)\n", line)
         process.send_signal(signal.SIGINT)

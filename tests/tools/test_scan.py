@@ -20,7 +20,7 @@ def trivy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     given = tmp_path / "given"
     program = tmp_path / "bin" / "trivy"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$*" > {given}\nexit 1\n')
+    program.write_text(f'#!/bin/sh\necho "$*" > {given}\nexport -p > {given}.env\nexit 1\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
     monkeypatch.setattr(scan, "IMAGE", tmp_path / "image.json")
@@ -54,12 +54,28 @@ def test_without_an_image_nothing_is_scanned(
     assert not trivy.exists()
 
 
-def test_without_trivy_that_is_said(
+def test_without_trivy_nothing_passes_unless_a_person_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert scan.main([]) == 0
-    assert "Not scanned" in capsys.readouterr().out
+    assert scan.main([]) == 2
+    assert "Not scanned: there is no trivy" in capsys.readouterr().err
+    assert scan.main(["--if-there"]) == 0
+    assert "Not scanned: there is no trivy" in capsys.readouterr().out
+
+
+def test_trivy_is_told_no_secret_of_the_pipelines(
+    trivy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ["PIPELINE_STORE_PASSWORD", "PIPELINE_WEBHOOK", "KUBEFLOW_TOKEN", "EXPORT_TOKEN"]
+    secrets += ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"]
+    for name in [*secrets, "TRIVY_PASSWORD"]:
+        monkeypatch.setenv(name, "hush")
+    built(pushed=True)
+    scan.main([])
+    told = trivy.with_suffix(".env").read_text()
+    assert not [name for name in secrets if name in told]
+    assert "TRIVY_PASSWORD" in told  # What trivy signs in to the registry with.
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ module "platform" {
   emails   = var.emails
   budget   = var.budget
 
+  machine_type = var.machine_type
+
   # Small, and easily thrown away.
   store_machine = {
     tier              = "db-g1-small"

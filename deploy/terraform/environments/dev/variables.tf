@@ -46,6 +46,12 @@ variable "store" {
   default     = null
 }
 
+variable "machine_type" {
+  description = "The machine of the builds; what it costs grows with it."
+  type        = string
+  default     = "e2-highcpu-8"
+}
+
 variable "emails" {
   description = "Addresses that are told of failures, drift, old models and the budget."
   type        = set(string)

@@ -20,12 +20,14 @@ module "platform" {
   region   = var.region
   name     = "flights"
   github   = var.github
-  config   = "configs/flights-kubeflow.toml"
+  config   = "configs/flights-prod.toml"
   kubeflow = var.kubeflow
   network  = var.network
   store    = var.store
   emails   = var.emails
   budget   = var.budget
+
+  machine_type = var.machine_type
 
   # A standby in a second zone, and a month of backups.
   store_machine = {

@@ -154,7 +154,7 @@ module "builds" {
   triggers            = var.triggers
   approval            = var.approval
   nightly             = { cron = var.nightly_cron, time_zone = var.time_zone }
-  machine_type        = "e2-highcpu-8"
+  machine_type        = var.machine_type
   network             = one(module.peering[*].network)
   scheduler_email     = module.identities.emails["scheduler"]
   accounts            = module.identities.ids

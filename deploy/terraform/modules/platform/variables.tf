@@ -125,6 +125,17 @@ variable "store_machine" {
   }
 }
 
+variable "machine_type" {
+  description = "The machine of the pool of workers, on which builds run."
+  type        = string
+  default     = "e2-highcpu-8"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]+-[a-z]+-[0-9]+$", var.machine_type))
+    error_message = "A machine type is written as e2-highcpu-8."
+  }
+}
+
 variable "triggers" {
   description = "Which triggers there are: of push, tag, pull-request, nightly and new-data."
   type        = set(string)
