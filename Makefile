@@ -4,7 +4,8 @@ CONFIG ?= configs/flights.toml
 ARGS ?=
 EXTRAS ?=
 export PYTHON
-unexport PYTHONHOME PYTHONDONTWRITEBYTECODE
+# What make was told is for its own lines, not for a make that these start.
+unexport ARGS EXTRAS CONFIG PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check e2e lint format bench notebook ui report scan cicd-demo airflow doctor setup lock clean
