@@ -159,13 +159,7 @@ def _change(store: MetadataStore, decision: int, state: int | None = None, **tex
 
 def read(store: MetadataStore, pipeline: str | None = None) -> tuple[Record, ...]:
     """The decisions of a pipeline, or of all, the newest first."""
-    if pipeline is None:
-        contexts = store.get_contexts_by_type(CONTEXT)
-    else:
-        found = store.get_context_by_type_and_name(CONTEXT, pipeline)
-        contexts = [found] if found else []
-    executions = [e for c in contexts for e in store.get_executions_by_context(c.id)]
-    return tuple(_record(e) for e in sorted(executions, key=lambda e: e.id, reverse=True))
+    return tuple(map(_record, record.executions(store, CONTEXT, pipeline)))
 
 
 def _record(execution: pb.Execution) -> Record:

@@ -90,3 +90,14 @@ def named(store: MetadataStore, kind: str, name: str) -> pb.Context:
             store.put_contexts([pb.Context(type_id=type_id, name=name)])
         found = store.get_context_by_type_and_name(kind, name)
     return found
+
+
+def executions(store: MetadataStore, kind: str, name: str | None = None) -> list[pb.Execution]:
+    """What ran in the context of that type and name, or in all of the type; the newest first."""
+    if name is None:
+        contexts = store.get_contexts_by_type(kind)
+    else:
+        found = store.get_context_by_type_and_name(kind, name)
+        contexts = [found] if found else []
+    ran = [e for context in contexts for e in store.get_executions_by_context(context.id)]
+    return sorted(ran, key=lambda execution: execution.id, reverse=True)
