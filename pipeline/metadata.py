@@ -23,12 +23,7 @@ _OUTPUT_EVENTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.INTE
 
 def connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
     """How to reach the store; the folder of an sqlite file is made."""
-    connect.share_password_file(config)
-    connection_config = connect.connection_to(config.store_url)
-    if connection_config.HasField("sqlite"):
-        # ML Metadata makes the file, but not the folder around it.
-        Path(connection_config.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
-    return connection_config
+    return connect.writable(config)
 
 
 def handle(connection_config: metadata_store_pb2.ConnectionConfig) -> metadata.Metadata:

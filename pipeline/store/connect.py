@@ -105,6 +105,16 @@ def share_password_file(config: PipelineConfig) -> None:
         os.environ[PASSWORD_FILE_VARIABLE] = config.store.password_file
 
 
+def writable(config: PipelineConfig) -> pb.ConnectionConfig:
+    """How to reach the store of a pipeline, be it there or not; the folder of a file is made."""
+    share_password_file(config)
+    connection = connection_to(config.store_url)
+    if connection.HasField("sqlite"):
+        # ML Metadata makes the file, but not the folder around it.
+        Path(connection.sqlite.filename_uri).parent.mkdir(parents=True, exist_ok=True)
+    return connection
+
+
 def existing(config: PipelineConfig, *, mode: int = READ_ONLY) -> MetadataStore:
     """The store of the pipeline, which has to be there.
 

@@ -81,12 +81,11 @@ def alone(config: PipelineConfig) -> Iterator[MetadataStore]:
     Raises:
       UserError: it cannot be reached, or it is something else.
     """
-    connect.share_password_file(config)
-    connection = connect.connection_to(config.store_url)
+    connection = connect.writable(config)
     if connection.HasField("sqlite"):
-        file = Path(connection.sqlite.filename_uri)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with Path(f"{file}.lock").open("a") as lock:  # The one that the nodes of a run take.
+        with Path(f"{connection.sqlite.filename_uri}.lock").open(
+            "a"
+        ) as lock:  # The one that the nodes of a run take.
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield connect.opened(connection)
         return

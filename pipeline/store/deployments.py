@@ -138,12 +138,10 @@ def alone(config: PipelineConfig) -> Iterator[Deployments]:
     Raises:
       UserError: the store cannot be reached, or another process does not come to an end.
     """
-    connect.share_password_file(config)
-    connection = connect.connection_to(config.store_url)
+    connection = connect.writable(config)
     if connection.HasField("sqlite"):
-        file = Path(connection.sqlite.filename_uri)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock: AbstractContextManager[None] = _file_locked(Path(f"{file}.deploy"))
+        file = Path(f"{connection.sqlite.filename_uri}.deploy")
+        lock: AbstractContextManager[None] = _file_locked(file)
     else:
         lock = database.locked(connection, "deploy", seconds=_WAIT_SECONDS, meanwhile=_MEANWHILE)
     with lock:
