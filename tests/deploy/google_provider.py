@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ TERRAFORM = ROOT / "deploy" / "terraform"
 SCHEMAS = Path(__file__).with_suffix(".json")
 ADDRESS = "registry.terraform.io/hashicorp/google"
 KINDS = ("resource_schemas", "data_source_schemas", "ephemeral_resource_schemas")
+_SERVE = "--serve"
 PROJECT_NUMBER = "123456789012"
 SECRET = "the-value-of-a-secret"
 """What every secret holds; it must be nowhere in a plan."""
@@ -77,7 +79,21 @@ def schemas() -> dict[str, Any]:
 
 @contextmanager
 def provider() -> Iterator[dict[str, str]]:
-    """Serves the provider; gives the environment in which Terraform finds it."""
+    """Serves the provider; gives the environment in which Terraform finds it.
+
+    In a process of its own: what forks beside gRPC's threads may die of it, and other tests fork.
+    """
+    command = [sys.executable, "-m", "tests.deploy.google_provider", _SERVE]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdin and process.stdout
+        attached = json.loads(process.stdout.readline())
+        yield {"TF_REATTACH_PROVIDERS": json.dumps({ADDRESS: attached}), "CHECKPOINT_DISABLE": "1"}
+        process.stdin.close()
+
+
+def _serve() -> None:
+    """Serves the provider, and says where, until the standard input is closed."""
     import grpc
 
     server = grpc.server(ThreadPoolExecutor(4))
@@ -94,10 +110,9 @@ def provider() -> Iterator[dict[str, str]]:
         "Test": True,
         "Addr": {"Network": "tcp", "String": address},
     }
-    try:
-        yield {"TF_REATTACH_PROVIDERS": json.dumps({ADDRESS: attached}), "CHECKPOINT_DISABLE": "1"}
-    finally:
-        server.stop(None).wait()
+    print(json.dumps(attached), flush=True)
+    sys.stdin.read()
+    server.stop(None).wait()
 
 
 def _messages() -> dict[str, Any]:
@@ -295,4 +310,7 @@ def _kept(document: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(_kept(json.load(sys.stdin))))
+    if sys.argv[1:] == [_SERVE]:
+        _serve()
+    else:
+        print("\n".join(_kept(json.load(sys.stdin))))
