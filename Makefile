@@ -8,7 +8,7 @@ export PYTHON
 unexport ARGS EXTRAS CONFIG PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e lint format bench notebook ui report scan cicd-demo airflow doctor setup lock clean
+.PHONY: help run test check e2e lint format bench year notebook ui report scan cicd-demo airflow doctor setup lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ format: ## Format the code and mend what can be mended by itself
 bench: ## Measure against TFX, and growth; writes benchmarks/RESULTS.md (ARGS="taxi startup")
 	@sh tools/setup.sh dev $(EXTRAS)
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+year: ## Play a year of retraining, by the policy and by fixed rules (ARGS=--quick: see that it works)
+	@sh tools/setup.sh dev $(EXTRAS)
+	@.venv/bin/python -m benchmarks.year $(ARGS)
 
 notebook: ## Open the notebooks in JupyterLab (ARGS=--render writes docs/notebooks)
 	@sh tools/setup.sh run notebook

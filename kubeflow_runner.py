@@ -38,10 +38,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--target", choices=("kfp", "vertex"), default="kfp", help="default: kfp")
     add(
         "--pipeline",
-        choices=("nodes", "train-only", "tfx"),
+        choices=("nodes", "train-only", "continuous", "tfx"),
         default="nodes",
         help="nodes (default): a container for each node; train-only: no TFX, each framework "
-        "trains in its own image; tfx: what TFX's own runner makes of it, for Vertex",
+        "trains in its own image; continuous: the policy, which starts runs of nodes where that "
+        "helps; tfx: what TFX's own runner makes of it, for Vertex",
     )
 
     compiled.add_argument(
@@ -214,15 +215,21 @@ def run_local(arguments: argparse.Namespace) -> int:
     return 130 if outcome.interrupted else 1
 
 
-def _config(arguments: argparse.Namespace) -> PipelineConfig:
+def _config_file(arguments: argparse.Namespace) -> Path:
     from pipeline.config import PROJECT
+
+    return arguments.config or PROJECT / CONFIG
+
+
+def _config(arguments: argparse.Namespace) -> PipelineConfig:
     from pipeline.config_file import load
 
-    return load(arguments.config or PROJECT / CONFIG, arguments.set)
+    return load(_config_file(arguments), arguments.set)
 
 
 def _server(arguments: argparse.Namespace, config: PipelineConfig) -> Server:
-    name = f"{config.name}-train-only" if arguments.pipeline == "train-only" else config.name
+    apart = arguments.pipeline in ("train-only", "continuous")
+    name = f"{config.name}-{arguments.pipeline}" if apart else config.name
     if arguments.target == "vertex":
         from pipeline.runners.vertex import VertexServer
 
@@ -234,6 +241,7 @@ def _server(arguments: argparse.Namespace, config: PipelineConfig) -> Server:
 
 def _compiled(arguments: argparse.Namespace, config: PipelineConfig) -> tuple[Package, list[str]]:
     """The package, and what would keep its tasks from their work."""
+    from pipeline.cluster import reach
     from pipeline.cluster.remote import Package
     from pipeline.quiet import errors_to
 
@@ -247,10 +255,17 @@ def _compiled(arguments: argparse.Namespace, config: PipelineConfig) -> tuple[Pa
             from pipeline.runners import train_only
 
             return Package(train_only.compile_package(config, target=arguments.target)), []
+        problems = reach.problems(config, arguments.target)
+        if arguments.pipeline == "continuous":
+            from pipeline.runners import policy_task
+
+            given = _config_file(arguments), arguments.set
+            text = policy_task.compile_package(config, *given, target=arguments.target)
+            return Package(text), problems
         from pipeline.runners import kubeflow
 
         text = kubeflow.compile_package(config, target=arguments.target)
-        return Package(text), kubeflow.problems(config, arguments.target)
+        return Package(text), problems
 
 
 def _to_send(

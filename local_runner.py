@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         with imports(), errors_to(this_run.log_file(this_run.id, "start")):
             from pipeline import metadata, summary, timeline
             from pipeline.display import LiveDisplay, PlainDisplay
-            from pipeline.launch import Launch
+            from pipeline.launch import Launch, refusal
             from pipeline.runners.local import LocalRunner
 
             connection = metadata.connection(config)
@@ -152,7 +152,10 @@ def run(arguments: argparse.Namespace) -> int:
                 done = launch.execute(part, functools.partial(runner.run, display=display))
                 bars += [timeline.Bar.of(part.run_id, r, begin=begin) for r in done.results]
                 this_run.write(finished=False, nodes=[bar.facts() for bar in bars])
-                if done.failed:
+                is_backfill = part is not launch.parts[-1]
+                if done.failed and is_backfill and (said := refusal(part.span, done.failed)):
+                    console.print(said, soft_wrap=True, markup=False)
+                elif done.failed:
                     launch.end(done.failed)
                     log = this_run.log_file(done.run_id, done.failed.node_id)
                     summary.print_failure(

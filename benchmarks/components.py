@@ -118,16 +118,16 @@ def transform(
     config: PipelineConfig | None = None,
 ) -> tuple[standard_artifacts.TransformGraph, Examples]:
     """Transforms `examples` by the Executor of the module `executor`, without statistics."""
-    given = _artifact(standard_artifacts.Schema, out / "schema")
+    given = artifact(standard_artifacts.Schema, out / "schema")
     tfdv.write_schema_text(schema, str(out / "schema" / "schema.pbtxt"))
-    graph = _artifact(standard_artifacts.TransformGraph, out / "graph")
+    graph = artifact(standard_artifacts.TransformGraph, out / "graph")
     transformed = examples_in(out / "transformed")
     properties = {"preprocessing_fn": preprocessing_fn, "disable_statistics": 1}
     if config:
         features = config.features.model_dump_json()
         custom = {"features": features, "split_by": config.data.split_by}
         properties["custom_config"] = json.dumps(custom)
-    _start(executor, out).Do(
+    start(executor, out).Do(
         {"examples": [examples], "schema": [given]},
         {"transform_graph": [graph], "transformed_examples": [transformed]},
         properties,
@@ -140,8 +140,8 @@ def statistics_gens() -> Pair:
 
     def by(executor: Any) -> Work:
         def work(examples: Examples, out: Path) -> None:
-            statistics = _artifact(standard_artifacts.ExampleStatistics, out / "statistics")
-            _start(executor, out).Do(
+            statistics = artifact(standard_artifacts.ExampleStatistics, out / "statistics")
+            start(executor, out).Do(
                 {"examples": [examples]}, {"statistics": [statistics]}, {"exclude_splits": "[]"}
             )
 
@@ -184,10 +184,10 @@ def evaluators(config: PipelineConfig, model: standard_artifacts.Model, folder: 
         def work(examples: Examples, out: Path) -> None:
             load_bundle.cache_clear()  # a node loads its models, each time it runs
             outputs = {
-                "evaluation": [_artifact(standard_artifacts.ModelEvaluation, out / "evaluation")],
-                "blessing": [_artifact(standard_artifacts.ModelBlessing, out / "blessing")],
+                "evaluation": [artifact(standard_artifacts.ModelEvaluation, out / "evaluation")],
+                "blessing": [artifact(standard_artifacts.ModelBlessing, out / "blessing")],
             }
-            _start(executor, out).Do(
+            start(executor, out).Do(
                 {"examples": [examples], "model": [model]}, outputs, dict(properties)
             )
 
@@ -201,7 +201,7 @@ def train(config: PipelineConfig, examples: Examples, out: Path) -> standard_art
     hyper = config.train.keras.model_copy(update={"epochs": 1, "members": 1})
     schema = tfdv.load_schema_text(str(FLIGHTS / "schema.pbtxt"))
     graph, transformed = transform(transform_executor, examples, schema, out, config=config)
-    model = _artifact(standard_artifacts.Model, out / "model")
+    model = artifact(standard_artifacts.Model, out / "model")
     keras_model.run_fn(
         FnArgs(
             train_files=[f"{artifact_utils.get_split_uri([transformed], 'train')}/*"],
@@ -262,14 +262,15 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _artifact(kind: Any, folder: Path) -> Any:
-    artifact = kind()
-    artifact.uri = str(folder)
+def artifact(kind: Any, folder: Path) -> Any:
+    """An artifact of that class in `folder`, which is made."""
+    made = kind()
+    made.uri = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return artifact
+    return made
 
 
-def _start(executor: Any, out: Path) -> Any:
+def start(executor: Any, out: Path) -> Any:
     """The Executor of a module, with Beam's runner in memory."""
     context = executor.Executor.Context(list(_BEAM_ARGS), tmp_dir=str(out / "tmp"), unique_id="1")
     return executor.Executor(context)

@@ -12,16 +12,24 @@ from typing import Any
 
 import psutil
 
-from benchmarks import report, report_frameworks, report_lineage, report_node_start
+from benchmarks import (
+    report,
+    report_frameworks,
+    report_lineage,
+    report_node_start,
+    report_orchestrators,
+)
 
 SECTIONS = {
     "ingest": ("Reading rows", report.ingest),
     "components": ("Components beside TFX's own", report.components),
+    "analyzer_cache": ("Transform's analyses, kept", report.analyzer_cache),
     "training": ("Training", report.training),
     "taxi": ("Beside TFX's taxi template", report.taxi),
     "frameworks": ("Several frameworks", report_frameworks.frameworks),
     "startup": ("Start-up", report.startup),
     "node_start": ("The start of a node", report_node_start.node_start),
+    "orchestrators": ("What orchestrators cost", report_orchestrators.orchestrators),
     "lineage": ("Questions to the metadata store", report_lineage.lineage),
     "growth": ("Growth", report.growth),
 }

@@ -35,7 +35,7 @@ from benchmarks.taxi import CONFIG, DATA, make_data
 from custom_components.statistics_gen import compute
 from custom_components.transform import executor as transform_executor
 from models import keras_model
-from models.dataset import class_weights, read
+from models.dataset import read
 from models.features import ModelInputs
 from pipeline import config_file
 from pipeline.config import PROJECT
@@ -111,15 +111,12 @@ class Ours:
             config.features, output.transformed_feature_spec(), output.vocabulary_size_by_name
         )
         self._rows = read([f"{_train_folder(transformed)}/*"], inputs)
-        self._weights = class_weights(self._rows.labels, settings.class_weight)
         self._seed = settings.seed
         self._batch_size = settings.keras.batch_size
         # As `train` does; it makes tf.data's own work deterministic too.
         keras.utils.set_random_seed(settings.seed)
         tf.config.experimental.enable_op_determinism()
-        self._model = keras_model.build_members(
-            1, self._rows, inputs.sizes, settings.keras, weights=self._weights
-        )
+        self._model = keras_model.build_members(1, self._rows, inputs.sizes, settings.keras)
         self._epoch = math.ceil(len(self._rows) / self._batch_size)
         self._epochs = round(STEPS / self._epoch)
 
@@ -134,9 +131,7 @@ class Ours:
 
     def _batches(self) -> tf.data.Dataset:
         everything = np.arange(len(self._rows))
-        return keras_model.batches(
-            self._rows, everything, self._batch_size, weights=self._weights, seed=self._seed
-        )
+        return keras_model.batches(self._rows, everything, self._batch_size, seed=self._seed)
 
 
 SIDES: dict[str, type[Template | Ours]] = {"template": Template, "ours": Ours}

@@ -121,20 +121,8 @@ class Contest:
         if left is None or right is None:
             return None
         gain = self._goodness(left) - self._goodness(right)
-        confidence = self.verdict.confidence
-        gains = self._gains(first, second)
-        if not gains.size:
-            certainty = float(reaches(gain, margin))
-            return Interval(
-                value=gain, low=gain, high=gain, confidence=confidence, certainty=certainty
-            )
-        low, high = np.quantile(gains, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Interval(
-            value=gain,
-            low=low,
-            high=high,
-            confidence=confidence,
-            certainty=float(np.mean(reaches(gains, margin))),
+        return lead(
+            gain, self._gains(first, second), margin=margin, confidence=self.verdict.confidence
         )
 
     def better_than_live(self, name: str) -> Interval | None:
@@ -146,9 +134,7 @@ class Contest:
         gain = self.better_than_live(name)
         if gain is None:
             return True
-        surely = gain.certainty >= self.select.confidence
-        on_all_rows = bool(reaches(gain.value, self.select.margin))
-        return surely and on_all_rows and not self.same_as_live(name)
+        return is_enough(gain, self.select) and not self.same_as_live(name)
 
     def same_as_live(self, name: str) -> bool:
         """Whether a candidate does as the live model does, in every sample."""
@@ -173,6 +159,33 @@ class Contest:
 
     def _goodness(self, value: _Number) -> _Number:
         return goodness(self.select.metric, value)
+
+
+def lead(gain: float, gains: NDArray[np.float64], *, margin: float, confidence: float) -> Interval:
+    """How much better one model is than another, by its gain on all rows and in each sample.
+
+    Args:
+        gain: On all rows, in the metric's unit; above 0 is better.
+        gains: In each of the bootstrap's samples [samples]; empty where there are none.
+        margin: `Interval.certainty` is the share of the samples in which the gain is so large.
+        confidence: Of the interval.
+    """
+    if not gains.size:
+        certainty = float(reaches(gain, margin))
+        return Interval(value=gain, low=gain, high=gain, confidence=confidence, certainty=certainty)
+    low, high = np.quantile(gains, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(
+        value=gain,
+        low=low,
+        high=high,
+        confidence=confidence,
+        certainty=float(np.mean(reaches(gains, margin))),
+    )
+
+
+def is_enough(gain: Interval, select: SelectConfig) -> bool:
+    """Whether a model is so much better than the live one as is asked for, and so surely."""
+    return gain.certainty >= select.confidence and bool(reaches(gain.value, select.margin))
 
 
 def goodness(metric: Metric, value: _Number) -> _Number:

@@ -12,13 +12,18 @@ from tfx.types.artifact import Artifact
 
 from custom_components.provenance import of_executor
 from custom_components.resolvers import oldest_first, span_of
+from models.dataset import weights_by_age
 
 PROVENANCE = "provenance"
 """The key of `custom_config` under which `run_fn` finds a `pipeline.provenance.Provenance`."""
+HALF_LIFE = "half_life"
+"""The key under which the pipeline says by how many spans' age a row counts half; None: by none."""
+TRAIN_WEIGHTS = "train_weights"
+"""The key under which `run_fn` finds what a row of each of its `train_files` weighs."""
 
 
 class Executor(tfx_executor.GenericExecutor):
-    """Calls `run_fn` as TFX's does, with the provenance of the model to be."""
+    """Calls `run_fn` as TFX's does, with the model's provenance and what its rows weigh."""
 
     def _GetFnArgs(
         self,
@@ -28,8 +33,11 @@ class Executor(tfx_executor.GenericExecutor):
     ) -> FnArgs:
         input_dict = input_dict | {"examples": oldest_first(input_dict["examples"])}
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        provenance = of_executor(self._context, spans=map(span_of, input_dict["examples"]))
+        spans = [span_of(examples) for examples in input_dict["examples"]]
+        provenance = of_executor(self._context, spans=spans)
         fn_args.custom_config[PROVENANCE] = provenance.model_dump_json()
+        half_life = fn_args.custom_config.get(HALF_LIFE)
+        fn_args.custom_config[TRAIN_WEIGHTS] = weights_by_age(spans, half_life)
         return fn_args
 
 

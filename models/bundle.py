@@ -5,7 +5,8 @@
 
 A bundle is a folder with bundle.json (`models.manifest`) and, by what the model is made with:
 
-- Keras: a SavedModel, from raw columns to the probability, that any TensorFlow server takes;
+- Keras: a SavedModel, from raw columns to the probability, that any TensorFlow server takes, and
+  the weights by themselves, from which a later training may go on;
 - PyTorch, scikit-learn, XGBoost: the transform graph, a SavedModel from raw columns to what models
   learn from, in transform/, and the model beside it in its framework's own safe format;
 - an ensemble: a bundle for each member, in members/.

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.features import FOLD, FOLDS, LABEL, ModelInputs
 from pipeline.errors import UserError
+from pipeline.train_config import TrainConfig
 
 _ROWS_AT_ONCE = 8192
 
@@ -29,31 +30,43 @@ class Rows:
     labels: NDArray[np.float32]
     """[rows], 0 or 1."""
     folds: NDArray[np.int32]
-    """[rows], 0 to FOLDS - 1; rows of one group (a day, say) have the same."""
+    """[rows], 0 to FOLDS - 1; rows of one group (a day, say) have the same; FOLDS more for those
+    that are never held out."""
+    weights: NDArray[np.float32]
+    """[rows], how much each counts in training, where one of the newest span counts 1."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[Any] | slice) -> Rows:
         """The rows at some positions, or where a mask [rows] is true."""
-        return Rows(self.numbers[rows], self.categories[rows], self.labels[rows], self.folds[rows])
+        return Rows(
+            self.numbers[rows],
+            self.categories[rows],
+            self.labels[rows],
+            self.folds[rows],
+            self.weights[rows],
+        )
 
     def hold_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions of the rows to learn from, and of those to stop by.
 
         About `share` of the groups are held out whole, since rows of one group resemble one
-        another: a row is no test of a model that has learned from its neighbours.
+        another: a row is no test of a model that has learned from its neighbours. Those that are
+        never held out are, where there is no other group.
 
         Raises:
             UserError: If one of the two is empty.
         """
         held_out = self.folds < share * FOLDS
+        if not held_out.any():
+            held_out = self.folds % FOLDS < share * FOLDS
         if held_out.all() or not held_out.any():
+            groups = len(np.unique(self.folds % FOLDS))
             raise UserError(
                 f"train.validation_share = {share} leaves no rows to "
                 f"{'learn from' if held_out.all() else 'stop by'}: whole groups are held out, and "
-                f"the train split has {len(np.unique(self.folds))}. Take more data, or another "
-                "share."
+                f"the train split has {groups}. Take more data, or another share."
             )
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
@@ -66,51 +79,82 @@ class Rows:
             yield self.take(order[start : start + size])
 
 
-def class_weights(
-    labels: NDArray[np.float32], mode: Literal["none", "balanced"]
-) -> NDArray[np.float32]:
-    """What a row of label 0 and of label 1 weighs."""
-    if mode == "none":
-        return np.ones(2, np.float32)
-    counts = np.bincount(labels.astype(int), minlength=2)
-    return np.asarray(len(labels) / (2 * counts), np.float32)
+def row_weights(rows: Rows, settings: TrainConfig) -> NDArray[np.float32]:
+    """What each of the rows [rows] weighs in training: by its age and, if so set, by its class."""
+    if settings.class_weight == "none":
+        return rows.weights
+    labels = rows.labels.astype(int)
+    mass = np.bincount(labels, weights=rows.weights, minlength=2)
+    by_class = np.asarray(mass.sum() / (2 * mass), np.float32)
+    return np.asarray(rows.weights * by_class[labels])
 
 
-def read(file_patterns: Sequence[str], inputs: ModelInputs, *, memory_budget: float = 1.0) -> Rows:
+def weights_by_age(spans: Sequence[int], half_life: float | None) -> list[float]:
+    """What a row of each span weighs: half of what one weighs that is `half_life` spans newer."""
+    if half_life is None:
+        return [1.0] * len(spans)
+    return [0.5 ** ((max(spans) - span) / half_life) for span in spans]
+
+
+def read(
+    file_patterns: Sequence[str],
+    inputs: ModelInputs,
+    *,
+    weights: Sequence[float] = (),
+    never_held_out: Sequence[bool] = (),
+    memory_budget: float = 1.0,
+) -> Rows:
     """Reads gzipped TFRecords of transformed examples, decoding them once, 4 bytes a value.
 
     Args:
         file_patterns: The files.
         inputs: The columns.
+        weights: What a row of the files of each pattern weighs; by default 1.
+        never_held_out: Whether `Rows.hold_out` keeps to the rows of the other patterns' files; by
+            default it takes from all.
         memory_budget: GiB that the rows may take in memory; with more they are kept in a temporary
             file, and mapped into memory from there as they are needed.
 
     Raises:
         UserError: If there are no rows.
     """
-    files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
+    weights = weights or [1.0] * len(file_patterns)
+    never_held_out = never_held_out or [False] * len(file_patterns)
+    files = sorted(
+        (file, weight, FOLDS * never)
+        for pattern, weight, never in zip(file_patterns, weights, never_held_out, strict=True)
+        for file in tf.io.gfile.glob(pattern)
+    )
     spec = {
         **dict.fromkeys(inputs.numbers, tf.io.FixedLenFeature([], tf.float32)),
         **dict.fromkeys((*inputs.categories, LABEL, FOLD), tf.io.FixedLenFeature([], tf.int64)),
     }
 
-    def decode(examples: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def examples_of(file: tf.Tensor, weight: tf.Tensor, fold: tf.Tensor) -> tf.data.Dataset:
+        examples = tf.data.TFRecordDataset(file, "GZIP").batch(_ROWS_AT_ONCE)
+        return examples.map(lambda some: (some, tf.fill(tf.shape(some), weight), fold))
+
+    def decode(examples: tf.Tensor, weight: tf.Tensor, fold: tf.Tensor) -> tuple[tf.Tensor, ...]:
         columns = tf.io.parse_example(examples, spec)
         labels, folds = tf.cast(columns[LABEL], tf.float32), tf.cast(columns[FOLD], tf.int32)
-        return *matrices(columns, inputs), labels, folds
+        return *matrices(columns, inputs), labels, fold + folds, weight
 
     batches = (
-        tf.data.TFRecordDataset(files, "GZIP")
-        .batch(_ROWS_AT_ONCE)
+        tf.data.Dataset.from_tensor_slices(
+            (
+                tf.constant([file for file, _, _ in files], tf.string),
+                tf.constant([weight for _, weight, _ in files], tf.float32),
+                tf.constant([fold for _, _, fold in files], tf.int32),
+            )
+        )
+        .flat_map(examples_of)
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(1)
     )
-    numbers, categories, labels, folds = _gathered(
-        batches.as_numpy_iterator(), memory_budget * 2**30
-    )
-    if not len(labels):
+    rows = Rows(*_gathered(batches.as_numpy_iterator(), memory_budget * 2**30))
+    if not len(rows):
         raise UserError(f"There are no rows to learn from in {', '.join(file_patterns)}.")
-    return Rows(numbers, categories, labels, folds)
+    return rows
 
 
 def _gathered(
@@ -125,7 +169,7 @@ def _gathered(
         # Putting them together takes the room twice for a moment.
         if 2 * size > budget:
             return _on_disk(chain(kept, batches))
-    return tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True)) or (np.empty(0),) * 4
+    return tuple(np.concatenate(arrays) for arrays in zip(*kept, strict=True)) or (np.empty(0),) * 5
 
 
 def _on_disk(batches: Iterable[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:

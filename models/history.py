@@ -24,16 +24,24 @@ class Curve(Section):
     """Of the rows that were learned from."""
     held_out: tuple[float, ...] = ()
     """Of the rows that were held out; empty if none were."""
+    before: float | None = None
+    """Of the rows held out, before the first step, by the model that the training goes on from;
+    None if it begins anew."""
 
     @property
     def best_step(self) -> int:
-        """The number, from 1, of the step after which the loss of the rows held out was least."""
+        """The number of the step after which the loss of the rows held out was least.
+
+        From 1; 0 if no step made the model that the training goes on from any better.
+        """
+        if self.before == self.best_loss:
+            return 0
         return self.held_out.index(self.best_loss) + 1
 
     @property
     def best_loss(self) -> float:
         """The least loss of the rows held out."""
-        return min(self.held_out)
+        return min(self.held_out if self.before is None else (self.before, *self.held_out))
 
 
 class History(Section):
@@ -44,7 +52,9 @@ class History(Section):
     step: str
     """What a step is: "epoch", "tree", or "fit" where there is but one."""
     steps: int
-    """How many steps the model was trained for."""
+    """How many steps the model was trained for; not those of the model that it goes on from."""
+    begun: str = ""
+    """From which model the training went on, or why it began anew; empty without a warm start."""
     search: Curve | None = None
     """The training on part of the rows that found `steps`; None if they were given."""
     training: Curve

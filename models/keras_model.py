@@ -11,7 +11,12 @@ different days (deep ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 201
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,14 +24,22 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models.dataset import Rows, class_weights
+from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
+from models.warm import Unfit
 from pipeline import progress
 from pipeline.train_config import Framework, KerasConfig, TrainConfig
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+FILE = "weights.npz"
+"""The weights of each network, beside the SavedModel: what a later training goes on from."""
+
+_Weights = list[list[NDArray[np.float32]]]
+"""The arrays of each network, as Keras orders them."""
+
+_OTHER = "the model before has other networks than train.keras says"
 _STEPS_PER_EXECUTION = 64
 _ROWS_AT_ONCE = 8192
 
@@ -39,7 +52,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def train(
-    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig, base: Path | None = None
 ) -> tuple[keras.Model, History, float | None]:
     """Finds the number of epochs on held-out groups, if none is given; trains on all rows.
 
@@ -48,20 +61,25 @@ def train(
         sizes: How many values each categorical column may take.
         settings: Seed, held-out share, class weights and hyper-parameters; the same ones give the
             same weights.
+        base: The bundle whose networks learn on; by default new ones do.
 
     Returns:
         The model, the losses of both trainings, and the loss of the rows that were held out.
+
+    Raises:
+        Unfit: If the base has no weights, or other networks than these settings make.
     """
     hyper = settings.keras
-    searched = search(rows, sizes, settings) if hyper.epochs is None else None
+    known = _known(base, hyper) if base else None
+    searched = search(rows, sizes, settings, base=known) if hyper.epochs is None else None
     epochs = searched.best_step if searched else hyper.epochs or 1
 
     _seed(settings)
-    weights = class_weights(rows.labels, settings.class_weight)
+    rows = replace(rows, weights=row_weights(rows, settings))
     everything = np.arange(len(rows))
-    members = build_members(hyper.members, rows, sizes, hyper, weights=weights)
+    members = build_members(hyper.members, rows, sizes, hyper, base=known)
     trained = members.fit(
-        batches(rows, everything, hyper.batch_size, weights=weights, seed=settings.seed),
+        batches(rows, everything, hyper.batch_size, seed=settings.seed),
         epochs=epochs,
         callbacks=[_Progress(epochs, len(rows), hyper.batch_size)],
         shuffle=False,  # batches() does
@@ -73,7 +91,7 @@ def train(
         step="epoch",
         steps=epochs,
         search=searched,
-        training=Curve(learned=tuple(trained["loss"])),
+        training=Curve(learned=tuple(trained.get("loss", ()))),
     )
     model = keras.Model(members.input, average)
     return model, history, searched.best_loss if searched else None
@@ -84,12 +102,46 @@ def probability(model: keras.Model, numbers: tf.Tensor, categories: tf.Tensor) -
     return model((numbers, categories), training=False)
 
 
+def save(model: keras.Model, folder: Path) -> None:
+    """Writes the weights of the networks, by network and place."""
+    arrays = {
+        f"{number}-{place}": array
+        for number, one in enumerate(networks(model))
+        for place, array in enumerate(one.get_weights())
+    }
+    np.savez(folder / FILE, **arrays)
+
+
+def networks(model: keras.Model) -> list[keras.Model]:
+    """The networks of a model, each by itself, with the same weights."""
+    return [
+        keras.Model(model.inputs, layer.output)
+        for layer in model.layers
+        if getattr(layer, "activation", None) is keras.activations.sigmoid
+    ]
+
+
+def _known(base: Path, hyper: KerasConfig) -> _Weights:
+    """The weights in a bundle, if they are of as many networks as are to be trained."""
+    try:
+        with np.load(base / FILE) as file:
+            arrays = {tuple(map(int, name.split("-"))): file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        raise Unfit(f"the model before holds no {FILE}") from None
+    by_network = groupby(sorted(arrays), key=itemgetter(0))
+    known = [[arrays[place] for place in places] for _, places in by_network]
+    if len(known) != hyper.members:
+        raise Unfit(_OTHER)
+    return known
+
+
 def search(
     rows: Rows,
     sizes: Sequence[int],
     settings: TrainConfig,
     *,
     report: Callable[[int, float], None] = ignore,
+    base: _Weights | None = None,
 ) -> Curve:
     """The loss of each epoch on held-out groups, up to some after the best one.
 
@@ -97,22 +149,24 @@ def search(
     """
     _seed(settings)
     hyper = settings.keras
-    weights = class_weights(rows.labels, settings.class_weight)
+    rows = replace(rows, weights=row_weights(rows, settings))
     learn, stop = rows.hold_out(settings.validation_share)
-    model = build_members(1, rows, sizes, hyper, weights=weights)
+    model = build_members(1, rows, sizes, hyper, base=base)
+    held_out = batches(rows, stop, 8 * hyper.batch_size)
+    before = float(model.evaluate(held_out, verbose=0)) if base else None
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: report(epoch + 1, logs["val_loss"])
     )
     history = model.fit(
-        batches(rows, learn, hyper.batch_size, weights=weights, seed=settings.seed),
-        validation_data=batches(rows, stop, 8 * hyper.batch_size, weights=weights),
+        batches(rows, learn, hyper.batch_size, seed=settings.seed),
+        validation_data=held_out,
         epochs=hyper.max_epochs,
         callbacks=[stopping, told, _Progress(hyper.max_epochs, len(learn), hyper.batch_size)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
-    return Curve(learned=tuple(history["loss"]), held_out=tuple(history["val_loss"]))
+    return Curve(learned=tuple(history["loss"]), held_out=tuple(history["val_loss"]), before=before)
 
 
 def _seed(settings: TrainConfig) -> None:
@@ -128,19 +182,28 @@ def build_members(
     sizes: Sequence[int],
     hyper: KerasConfig,
     *,
-    weights: NDArray[np.float32],
+    base: _Weights | None = None,
 ) -> keras.Model:
     """Networks from (numbers [batch, n], categories [batch, k]) to probabilities [batch, count].
 
-    They are trained side by side, and share nothing but their inputs.
+    They are trained side by side, and share nothing but their inputs. They begin with the weights
+    `base` of as many others, if it is given.
+
+    Raises:
+        Unfit: If these do not fit.
     """
     numbers = keras.Input(rows.numbers.shape[1:], name="numbers")
     categories = keras.Input(rows.categories.shape[1:], dtype="int32", name="categories")
     # They start at the base rate: the first epochs need not learn it.
-    base = float(np.average(rows.labels, weights=weights[rows.labels.astype(int)]))
-    outputs = [network(numbers, categories, sizes, hyper, base_rate=base) for _ in range(count)]
+    rate = float(np.average(rows.labels, weights=rows.weights))
+    outputs = [network(numbers, categories, sizes, hyper, base_rate=rate) for _ in range(count)]
     output = keras.layers.Concatenate()(outputs) if count > 1 else outputs[0]
     model = keras.Model((numbers, categories), output)
+    for one, weights in zip(networks(model), base or (), strict=False):
+        try:
+            one.set_weights(weights)
+        except ValueError:
+            raise Unfit(_OTHER) from None
     model.compile(
         keras.optimizers.AdamW(hyper.learning_rate, weight_decay=hyper.weight_decay),
         loss=members_loss,
@@ -183,17 +246,14 @@ def members_loss(labels: keras.KerasTensor, probabilities: keras.KerasTensor) ->
 
 
 def batches(
-    rows: Rows,
-    among: NDArray[np.int64],
-    size: int,
-    *,
-    weights: NDArray[np.float32],
-    seed: int | None = None,
+    rows: Rows, among: NDArray[np.int64], size: int, *, seed: int | None = None
 ) -> tf.data.Dataset:
     """((numbers, categories), labels, weights) for Keras; with a seed, shuffled each epoch.
 
+    Weights are 1 on average: what Keras calls the loss is the weighted sum by the number of rows.
     Many batches at a time come from Python, and are cut where Python is not in the way.
     """
+    share = 1 / rows.weights[among].mean()
     rng = None if seed is None else np.random.default_rng(seed)
 
     def generate() -> Iterator[tuple[Any, ...]]:
@@ -201,7 +261,7 @@ def batches(
             whole = len(some) // size * size
             for part in (slice(whole), slice(whole, None)):
                 if len(some.labels[part]):
-                    yield _stacked(some.take(part), min(size, len(some.labels[part])), weights)
+                    yield _stacked(some.take(part), min(size, len(some.labels[part])), share)
 
     signature = (
         (
@@ -213,14 +273,16 @@ def batches(
     )
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(1)
     cardinality = tf.data.experimental.assert_cardinality(math.ceil(len(among) / size))
-    return dataset.unbatch().apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
+    # unbatch() would do, but dies of columns [rows, 0], of a model without categories, say.
+    one_by_one = dataset.flat_map(lambda *some: tf.data.Dataset.from_tensor_slices(some))
+    return one_by_one.apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
 
 
-def _stacked(rows: Rows, size: int, weights: NDArray[np.float32]) -> tuple[Any, ...]:
+def _stacked(rows: Rows, size: int, share: float) -> tuple[Any, ...]:
     """The arrays of `batches`, [batches, batch, …]."""
-    arrays = rows.numbers, rows.categories, rows.labels[:, None], weights[rows.labels.astype(int)]
+    arrays = rows.numbers, rows.categories, rows.labels[:, None], rows.weights * share
     numbers, categories, labels, weight = (
-        array.reshape(-1, size, *array.shape[1:]) for array in arrays
+        array.reshape(len(array) // size, size, *array.shape[1:]) for array in arrays
     )
     return (numbers, categories), labels, weight
 

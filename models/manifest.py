@@ -34,6 +34,17 @@ Type = Literal["string", "int64", "float32", "float64"]
 some may be missing."""
 
 
+class Base(Section):
+    """The model that a training went on from."""
+
+    digest: str
+    """Of its manifest: the bundle's identity."""
+    run: str | None = None
+    """The id of the run that trained it; None outside a pipeline."""
+    spans: tuple[int, ...] = ()
+    """All the spans that it has learned from: its own, and those of the models before it."""
+
+
 class Manifest(Section):
     """What a bundle is and where it comes from."""
 
@@ -55,6 +66,8 @@ class Manifest(Section):
     those as well; None if no rows were. By it the members of an ensemble are chosen."""
     provenance: Provenance = Provenance()
     """The run, the data and the code that made it."""
+    base: Base | None = None
+    """The model that its training went on from; None if it began anew."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every other file of the bundle, by its path."""
     digest: str = ""
@@ -66,7 +79,9 @@ class Manifest(Section):
         return with_files.model_copy(update={"digest": with_files._own_digest()})
 
     def _own_digest(self) -> str:
-        content = self.model_dump(mode="json", exclude={"digest"})
+        # Without a base as if there were no such field: bundles have been sealed before it was.
+        without = {"digest"} if self.base else {"digest", "base"}
+        content = self.model_dump(mode="json", exclude=without)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,8 +136,9 @@ _ADVICE = "Do not use it: take the bundle again from where it was made."
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of all files below `folder`, by their paths from there."""
-    return hashlib.sha256(json.dumps(checksums(folder)).encode()).hexdigest()
+    """SHA-256 of a transform graph: of all files below `folder` but the example row."""
+    files = {k: v for k, v in checksums(folder).items() if k != EXAMPLE_ROW_FILE}
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:

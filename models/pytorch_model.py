@@ -12,6 +12,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import threads
-from models.dataset import Rows, class_weights
+from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
+from models.warm import Unfit
 from pipeline import progress
 from pipeline.errors import UserError
 from pipeline.sections import Section
@@ -101,6 +103,17 @@ class Networks(nn.Module):
         # The first epochs need not learn the base rate.
         nn.init.constant_(self.biases[-1], math.log(base_rate / (1 - base_rate)))
 
+    def first(self, count: int) -> dict[str, Tensor]:
+        """The weights of so many of the networks, as `load_state_dict` takes them."""
+        members = self.shape.members
+        return {
+            # An embedding's are side by side, network by network.
+            name: weight.unflatten(1, (members, -1))[:, :count].flatten(1)
+            if name.startswith("embeddings")
+            else weight[:count]
+            for name, weight in self.state_dict().items()
+        }
+
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """The logits [members, rows] for numbers [rows, n] and categories [rows, k]."""
         members = self.shape.members
@@ -128,7 +141,7 @@ def dropout(x: Tensor, share: float) -> Tensor:
 
 
 def train(
-    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig, base: Path | None = None
 ) -> tuple[Networks, History, float | None]:
     """Finds the number of epochs on held-out groups, if none is given; trains on all rows.
 
@@ -137,15 +150,20 @@ def train(
         sizes: How many values each categorical column may take.
         settings: Seed, held-out share, class weights and hyper-parameters; on a CPU the same ones
             give the same weights.
+        base: The bundle whose networks learn on; by default new ones do.
 
     Returns:
         The model, the losses of both trainings, and the loss of the rows that were held out.
+
+    Raises:
+        Unfit: If the base has other networks than these settings make.
     """
     hyper = settings.pytorch
-    searched = search(rows, sizes, settings) if hyper.epochs is None else None
+    known = _known(base, architecture(rows, sizes, hyper)) if base else None
+    searched = search(rows, sizes, settings, base=known) if hyper.epochs is None else None
     epochs = searched.best_step if searched else hyper.epochs or 1
     with _reproducible(settings):
-        fitting = Fitting(rows, sizes, settings, members=hyper.members, epochs=epochs)
+        fitting = Fitting(rows, sizes, settings, members=hyper.members, epochs=epochs, base=known)
         losses = [fitting.epoch(np.arange(len(rows))) for _ in range(epochs)]
     history = History(
         framework=Framework.PYTORCH,
@@ -163,6 +181,7 @@ def search(
     settings: TrainConfig,
     *,
     report: Callable[[int, float], None] = ignore,
+    base: Networks | None = None,
 ) -> Curve:
     """The loss of each epoch on held-out groups, up to some after the best one.
 
@@ -173,36 +192,62 @@ def search(
     learned: list[float] = []
     held_out: list[float] = []
     with _reproducible(settings):
-        fitting = Fitting(rows, sizes, settings, members=1, epochs=hyper.max_epochs)
+        fitting = Fitting(rows, sizes, settings, members=1, epochs=hyper.max_epochs, base=base)
+        before = fitting.loss(stop) if base else None
         while len(held_out) < hyper.max_epochs:
             learned.append(fitting.epoch(learn))
             held_out.append(fitting.loss(stop))
             report(len(held_out), held_out[-1])
             if len(held_out) - 1 - int(np.argmin(held_out)) >= hyper.patience:
                 break
-    return Curve(learned=tuple(learned), held_out=tuple(held_out))
+    return Curve(learned=tuple(learned), held_out=tuple(held_out), before=before)
+
+
+def architecture(rows: Rows, sizes: Sequence[int], hyper: PytorchConfig) -> Architecture:
+    """The shape of the networks that hyper-parameters ask for."""
+    return Architecture(
+        numbers=rows.numbers.shape[1],
+        sizes=tuple(sizes),
+        **hyper.model_dump(include={"hidden_units", "embedding_dim", "members", "dropout"}),
+    )
+
+
+def _known(base: Path, shape: Architecture) -> Networks:
+    """The networks in a bundle, if they are of a shape; a dropout has no part in that."""
+    known = _read(base)
+    if known.shape.model_copy(update={"dropout": shape.dropout}) != shape:
+        raise Unfit("the model before has other networks than train.pytorch says")
+    return known
 
 
 class Fitting:
     """Networks on their way."""
 
     def __init__(
-        self, rows: Rows, sizes: Sequence[int], settings: TrainConfig, *, members: int, epochs: int
+        self,
+        rows: Rows,
+        sizes: Sequence[int],
+        settings: TrainConfig,
+        *,
+        members: int,
+        epochs: int,
+        base: Networks | None = None,
     ) -> None:
-        """Takes what `train` does, the number of networks and that of epochs, for messages."""
+        """Takes what `train` does, the number of networks and that of epochs, for messages.
+
+        The networks begin with the weights of as many of `base`, if it is given.
+        """
         hyper = settings.pytorch
-        self._rows, self._epochs, self._batch_size = rows, epochs, hyper.batch_size
+        self._rows = replace(rows, weights=row_weights(rows, settings))
+        self._epochs, self._batch_size = epochs, hyper.batch_size
         self._rng = np.random.default_rng(settings.seed)
-        self._class_weights = class_weights(rows.labels, settings.class_weight)
         self._device = device(hyper)
-        base_rate = np.average(rows.labels, weights=self._class_weights[rows.labels.astype(int)])
-        shape = Architecture(
-            numbers=rows.numbers.shape[1],
-            sizes=tuple(sizes),
-            members=members,
-            **hyper.model_dump(include={"hidden_units", "embedding_dim", "dropout"}),
-        )
-        self.networks = Networks(shape, float(base_rate)).to(self._device)
+        base_rate = np.average(rows.labels, weights=self._rows.weights)
+        shape = architecture(rows, sizes, hyper).model_copy(update={"members": members})
+        self.networks = Networks(shape, float(base_rate))
+        if base:
+            self.networks.load_state_dict(base.first(shape.members))
+        self.networks.to(self._device)
         self._optimizer = torch.optim.AdamW(
             self.networks.parameters(),
             lr=hyper.learning_rate,
@@ -237,16 +282,15 @@ class Fitting:
 
     def _losses(self, batch: Rows) -> tuple[Tensor, float]:
         """The weighted cross entropy [members, rows], and the sum of the weights."""
-        weights = self._class_weights[batch.labels.astype(int)]
         numbers, categories, labels, weight = (
             torch.from_numpy(array).to(self._device)
-            for array in (batch.numbers, batch.categories, batch.labels, weights)
+            for array in (batch.numbers, batch.categories, batch.labels, batch.weights)
         )
         logits = self.networks(numbers, categories)
         losses = F.binary_cross_entropy_with_logits(
             logits, labels.expand_as(logits), weight, reduction="none"
         )
-        return losses, float(weights.sum())
+        return losses, float(batch.weights.sum())
 
 
 def device(hyper: PytorchConfig) -> torch.device:
@@ -296,17 +340,7 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     Raises:
         UserError: If its files are not those of such a model, or hold more than tensors.
     """
-    try:
-        networks = Networks(
-            Architecture.model_validate_json((folder / ARCHITECTURE_FILE).read_text())
-        )
-        networks.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True))
-    except _FOREIGN:
-        raise UserError(
-            f"{folder} holds no PyTorch model of this kind: expected {ARCHITECTURE_FILE}, and the "
-            f"weights of such networks, nothing else, in {FILE}."
-        ) from None
-    networks.eval()
+    networks = _read(folder).eval()
 
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         said = np.empty(len(numbers), np.float32)
@@ -318,3 +352,17 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
         return said
 
     return predict
+
+
+def _read(folder: Path) -> Networks:
+    try:
+        networks = Networks(
+            Architecture.model_validate_json((folder / ARCHITECTURE_FILE).read_text())
+        )
+        networks.load_state_dict(torch.load(folder / FILE, map_location="cpu", weights_only=True))
+    except _FOREIGN:
+        raise UserError(
+            f"{folder} holds no PyTorch model of this kind: expected {ARCHITECTURE_FILE}, and the "
+            f"weights of such networks, nothing else, in {FILE}."
+        ) from None
+    return networks

@@ -31,7 +31,7 @@ from skops.io.exceptions import UnsupportedTypeException, UntrustedTypesFoundExc
 from threadpoolctl import ThreadpoolController
 
 from models import threads
-from models.dataset import Rows, class_weights
+from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
 from pipeline import progress
 from pipeline.errors import UserError
@@ -197,9 +197,8 @@ class _Data:
     @classmethod
     def of(cls, rows: Rows, among: NDArray[np.int64] | slice, settings: TrainConfig) -> Self:
         some = rows.take(among)
-        weights = class_weights(rows.labels, settings.class_weight)
         x = matrix(some.numbers, some.categories)
-        return cls(x, some.labels, weights[some.labels.astype(int)])
+        return cls(x, some.labels, row_weights(rows, settings)[among])
 
     def loss(self, probabilities: NDArray[np.float64]) -> float:
         """The mean cross entropy of probabilities [rows, 2]."""

@@ -31,7 +31,7 @@ from pipeline import config_file, progress, provenance
 from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
 from pipeline.lazy import imports
-from pipeline.train_config import Framework, TrainConfig
+from pipeline.train_config import GOES_ON, Framework, TrainConfig
 
 if TYPE_CHECKING:
     from models.bundle import Predict
@@ -70,6 +70,15 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add_arguments(command)
+        if framework in GOES_ON:
+            command.add_argument(
+                "--base",
+                type=Path,
+                metavar="DIR",
+                help="bundle to go on from, of the same transform graph; of rows that it has "
+                "learned from none should be in --train-data, as the training's length is chosen "
+                "by some of these",
+            )
     return top
 
 
@@ -77,6 +86,14 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     patterns: dict[str, Any] = {"nargs": "+", "required": True, "metavar": "PATTERN"}
     add("--train-data", help="files of transformed examples to learn from", **patterns)
+    add(
+        "--train-weights",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="WEIGHT",
+        help="what a row of each pattern of --train-data weighs (default: 1)",
+    )
     add("--eval-data", help="files of transformed examples to judge the model by", **patterns)
     add(
         "--transform-graph",
@@ -149,6 +166,12 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     framework = Framework(arguments.framework)
     _check_installed(framework)
     features, settings = configured(arguments)
+    weights = arguments.train_weights
+    if weights and not (len(weights) == len(arguments.train_data) and min(weights) > 0):
+        raise UserError(
+            "--train-weights: expected a number above 0 for each pattern of --train-data, of which "
+            f"there are {len(arguments.train_data)}"
+        )
     model_folder = arguments.model_dir
     run_folder = arguments.model_run_dir or model_folder.with_name(f"{model_folder.name}-run")
     for option, folder in (("--model-dir", model_folder), ("--model-run-dir", run_folder)):
@@ -158,7 +181,7 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     threads.yielding()
     with imports():
-        from models import training
+        from models import history, training
 
     _check_graph(arguments.transform_graph)
     metrics: dict[str, float] = {}
@@ -168,15 +191,19 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
 
     task = training.Task(
         train_files=arguments.train_data,
+        train_weights=weights,
         transform_graph=arguments.transform_graph,
         features=features,
         settings=settings.only(framework),
         model_folder=model_folder,
         run_folder=run_folder,
         provenance=provenance.of_node(),
+        base=getattr(arguments, "base", None),
     )
     with _whole_or_gone(model_folder, run_folder), _told_on_terminal():
         training.run(framework, task, judge=judge)
+        if begun := history.read(run_folder).begun:
+            print(f"{framework}: {begun}", file=sys.stderr)
         (run_folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
 

@@ -4,30 +4,34 @@ A framework is a module `models/NAME_model.py` with
 
     train(rows, sizes, settings) -> (model, history, held-out loss or None)
 
-and one of
+and one of, or both,
 
     save(model, folder)                       the model's own files, which its `load(folder)` reads
     probability(model, numbers, categories)   what goes into a SavedModel, graph and all
+
+If it is one of `GOES_ON`, `train` takes the folder of a bundle to go on from as well, and raises
+`models.warm.Unfit` where it cannot.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import tensorflow_transform as tft
 
-from models import export, history, manifest
+from models import export, history, manifest, warm
 from models.bundle import CATEGORIES, NUMBERS, PROBABILITY, TRANSFORM, Predict, by_row
 from models.dataset import Rows, matrices, read
 from models.features import ModelInputs
-from models.manifest import EXAMPLE_ROW_FILE, Manifest
+from models.manifest import EXAMPLE_ROW_FILE, Base, Manifest
 from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
 from pipeline.provenance import Provenance
@@ -35,6 +39,12 @@ from pipeline.train_config import Framework, TrainConfig
 
 if TYPE_CHECKING:
     from tfx.components.trainer.fn_args_utils import FnArgs
+
+
+_Trained: TypeAlias = tuple[Any, history.History, float | None]
+"""A model, its history, and the loss of the rows that were held out, if any were."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,19 +63,23 @@ class Task:
     """Where the bundle is written."""
     run_folder: Path
     """Where the history and the hyper-parameters are written."""
+    train_weights: Sequence[float] = ()
+    """What a row of the files of each pattern weighs; by default 1."""
     memory_budget: float = 1.0
     """GiB that the rows may take in memory."""
     provenance: Provenance = field(default_factory=Provenance)
     """The run and the data."""
     parameters: Mapping[str, Any] | None = None
     """Hyper-parameters that a search has found, in place of those in `settings`."""
+    base: Path | None = None
+    """The bundle of a model that none of the rows to hold out was learned by, to go on from."""
 
     @classmethod
     def of(cls, fn_args: FnArgs) -> Self:
         """What TFX's Trainer asks for.
 
         `fn_args.custom_config` holds "features", a FeaturesConfig, "train", a TrainConfig, and
-        "provenance", a Provenance, as JSON, and "memory_budget" in GiB.
+        "provenance", a Provenance, as JSON, "memory_budget" in GiB, and "train_weights".
         """
         config = fn_args.custom_config
         return cls(
@@ -75,10 +89,18 @@ class Task:
             settings=TrainConfig.model_validate_json(config["train"]),
             model_folder=Path(fn_args.serving_model_dir),
             run_folder=Path(fn_args.model_run_dir),
+            train_weights=config.get("train_weights", ()),
             memory_budget=config["memory_budget"],
             provenance=Provenance.model_validate_json(config.get("provenance", "{}")),
             parameters=getattr(fn_args, "hyperparameters", None),
+            base=Path(fn_args.base_model) if fn_args.base_model else None,
         )
+
+    @property
+    def known(self) -> Sequence[bool]:
+        """Whether a model before may know the rows of each pattern; empty if that is all one."""
+        spans = self.provenance.spans
+        return [span < max(spans) for span in spans] if self.settings.warm_start else ()
 
 
 def run(
@@ -100,9 +122,20 @@ def run(
     inputs = ModelInputs.of(
         task.features, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
-    rows = read(task.train_files, inputs, memory_budget=task.memory_budget)
+    rows = read(
+        task.train_files,
+        inputs,
+        weights=task.train_weights,
+        never_held_out=task.known,
+        memory_budget=task.memory_budget,
+    )
     _check_labels(rows, task.features.label)
-    model, told, held_out_loss = _train(module, rows, inputs, settings)
+    graph = manifest.fingerprint(Path(task.transform_graph))
+    start = time.perf_counter()
+    begun, base, (model, told, held_out_loss) = _train(
+        framework, replace(task, settings=settings), rows, inputs.sizes, graph
+    )
+    told = told.model_copy(update={"seconds": time.perf_counter() - start, "begun": begun})
     _export(module, model, inputs, task, transform)
     if judge:
         judge(_predict(module, model, task.model_folder), inputs)
@@ -116,9 +149,10 @@ def run(
             label=task.features.label,
             inputs=export.input_types(transform, task.features),
             example=_example(task),
-            transform=manifest.fingerprint(Path(task.transform_graph)),
+            transform=graph,
             held_out_loss=held_out_loss,
             provenance=task.provenance,
+            base=base,
         ),
     )
 
@@ -132,12 +166,24 @@ def _check_labels(rows: Rows, label: str) -> None:
 
 
 def _train(
-    module: ModuleType, rows: Rows, inputs: ModelInputs, settings: TrainConfig
-) -> tuple[Any, history.History, float | None]:
-    start = time.perf_counter()
-    model, told, held_out_loss = module.train(rows, inputs.sizes, settings)
-    seconds = time.perf_counter() - start
-    return model, told.model_copy(update={"seconds": seconds}), held_out_loss
+    framework: Framework, task: Task, rows: Rows, sizes: Sequence[int], graph: str
+) -> tuple[str, Base | None, _Trained]:
+    """How the training began, in words, what it went on from, if anything, and what came of it."""
+    train = importlib.import_module(f"models.{framework}_model").train
+    settings = task.settings
+    if not (settings.warm_start or task.base):
+        return "", None, train(rows, sizes, settings)
+    base: Base | None
+    try:
+        warm.check_new(rows, settings.validation_share)
+        folder, base = warm.find(task.base, framework, transform=graph)
+        trained = train(rows, sizes, settings, folder)
+        begun = warm.sentence(base)
+    except warm.Unfit as reason:
+        base, begun = None, f"anew: {reason}"
+        trained = train(rows, sizes, settings)
+    _log.info("%s: %s", framework, begun)
+    return begun, base, trained
 
 
 def _export(
@@ -149,6 +195,8 @@ def _export(
 ) -> None:
     """Writes what the bundle of a model holds beside its manifest."""
     task.model_folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(module, "save"):
+        module.save(model, task.model_folder)
     if hasattr(module, "probability"):
 
         def probability(columns: export.Tensors) -> export.Tensors:
@@ -169,7 +217,6 @@ def _export(
 
     folder = task.model_folder / TRANSFORM
     export.save(str(folder), arrays, transform=transform, config=task.features)
-    module.save(model, task.model_folder)
 
 
 def _predict(module: ModuleType, model: Any, folder: Path) -> Predict:

@@ -7,11 +7,17 @@ were counted on the rows that judge a model would be judged too well.
 
 Chen, Guestrin, XGBoost: A Scalable Tree Boosting System, KDD 2016. Splits between sets of
 categories (`categories = "native"`): Fisher, On Grouping for Maximum Homogeneity, JASA 1958.
+
+A warm start grows trees on top of those that are there. As they were grown from other rows, whose
+bins are not these rows' bins, they are asked by the values themselves, and what they say is where
+the new ones begin.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +27,9 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from models import threads
-from models.dataset import Rows, class_weights
+from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
+from models.warm import Unfit
 from pipeline import progress
 from pipeline.errors import UserError
 from pipeline.train_config import Framework, TrainConfig
@@ -47,7 +54,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def train(
-    rows: Rows, sizes: Sequence[int], settings: TrainConfig
+    rows: Rows, sizes: Sequence[int], settings: TrainConfig, base: Path | None = None
 ) -> tuple[xgb.Booster, History, float | None]:
     """Finds the number of trees on held-out groups, if none is given; grows them on all rows.
 
@@ -56,15 +63,20 @@ def train(
         sizes: How many values each categorical column may take.
         settings: Seed, held-out share, class weights and hyper-parameters; the same ones give the
             same trees.
+        base: The bundle whose trees stay, and are grown on; by default there are none.
 
     Returns:
         The model, the losses of both trainings, and the loss of the rows that were held out.
+
+    Raises:
+        Unfit: If the base takes other inputs, or has so many trees that it has no room for more.
     """
     hyper = settings.xgboost
-    searched = search(rows, sizes, settings) if hyper.trees is None else None
+    grown = _grown(base, rows, settings) if base else None
+    searched = search(rows, sizes, settings, base=grown) if hyper.trees is None else None
     trees = searched.best_step if searched else hyper.trees or 1
-    data = quantized(rows, np.arange(len(rows)), settings)
-    losses: dict[str, Any] = {}
+    data = quantized(rows, np.arange(len(rows)), settings, base=grown)
+    losses: dict[str, Any] = {"learned": {"logloss": []}}
     model = xgb.train(
         parameters(settings, len(rows)),
         data,
@@ -81,6 +93,8 @@ def train(
         search=searched,
         training=Curve(learned=losses["learned"]["logloss"]),
     )
+    if grown:
+        model = joined(grown, model)
     return model, history, searched.best_loss if searched else None
 
 
@@ -90,6 +104,7 @@ def search(
     settings: TrainConfig,
     *,
     report: Callable[[int, float], None] = ignore,
+    base: xgb.Booster | None = None,
 ) -> Curve:
     """The loss after each tree on held-out groups, up to some after the best one.
 
@@ -97,22 +112,66 @@ def search(
     """
     hyper = settings.xgboost
     learn, stop = rows.hold_out(settings.validation_share)
-    learned = quantized(rows, learn, settings)
-    held_out = quantized(rows, stop, settings, as_in=learned)
+    learned = quantized(rows, learn, settings, base=base)
+    held_out = quantized(rows, stop, settings, as_in=learned, base=base)
+    trees = hyper.max_trees - (base.num_boosted_rounds() if base else 0)
     losses: dict[str, Any] = {}
     xgb.train(
         parameters(settings, len(learn)),
         learned,
-        hyper.max_trees,
+        trees,
         evals=[(learned, "learned"), (held_out, "held_out")],
         evals_result=losses,
         verbose_eval=False,
         callbacks=[
-            _Reports(hyper.max_trees, report),
+            _Reports(trees, report),
             xgb.callback.EarlyStopping(rounds=hyper.patience, data_name="held_out"),
         ],
     )
-    return Curve(learned=losses["learned"]["logloss"], held_out=losses["held_out"]["logloss"])
+    return Curve(
+        learned=losses["learned"]["logloss"],
+        held_out=losses["held_out"]["logloss"],
+        before=_loss_before(held_out) if base else None,
+    )
+
+
+def _grown(folder: Path, rows: Rows, settings: TrainConfig) -> xgb.Booster:
+    """The trees of a bundle, if more can be grown on them from these rows."""
+    hyper = settings.xgboost
+    base = _read(folder)
+    if base.feature_types != _types(rows, hyper.categories):
+        raise Unfit("the model before takes other inputs")
+    trees = base.num_boosted_rounds()
+    if trees + (hyper.trees or hyper.patience) > hyper.max_trees:
+        raise Unfit(
+            f"the model before has {trees} trees, and train.xgboost.max_trees is {hyper.max_trees}"
+        )
+    return base
+
+
+def joined(base: xgb.Booster, grown: xgb.Booster) -> xgb.Booster:
+    """The trees of both as one model, where the latter's begin at what the former says.
+
+    By XGBoost's own JSON, since its own way to go on asks the former by bins, not by values.
+    """
+    both = json.loads(base.save_raw("json"))
+    model, new = (
+        content["learner"]["gradient_booster"]["model"]
+        for content in (both, json.loads(grown.save_raw("json")))
+    )
+    first = len(model["trees"])
+    model["trees"] += [{**tree, "id": first + tree["id"]} for tree in new["trees"]]
+    model["tree_info"] += new["tree_info"]
+    model["iteration_indptr"] += [first + place for place in new["iteration_indptr"][1:]]
+    model["gbtree_model_param"]["num_trees"] = str(len(model["trees"]))
+    return xgb.Booster(model_file=bytearray(json.dumps(both).encode()))
+
+
+def _loss_before(data: xgb.DMatrix) -> float:
+    """The mean weighted cross entropy of rows, by the margins that they come with."""
+    labels = data.get_label()
+    towards = np.where(labels == 1, 1, -1) * data.get_base_margin()
+    return float(np.average(np.logaddexp(0, -towards), weights=data.get_weight()))
 
 
 def parameters(settings: TrainConfig, rows: int) -> dict[str, Any]:
@@ -129,16 +188,39 @@ def parameters(settings: TrainConfig, rows: int) -> dict[str, Any]:
 
 
 def quantized(
-    rows: Rows, among: NDArray[np.int64], settings: TrainConfig, *, as_in: xgb.DMatrix | None = None
+    rows: Rows,
+    among: NDArray[np.int64],
+    settings: TrainConfig,
+    *,
+    as_in: xgb.DMatrix | None = None,
+    base: xgb.Booster | None = None,
 ) -> xgb.QuantileDMatrix:
-    """The rows at the positions `among`, a byte or two for each value; binned like `as_in`."""
-    weights = class_weights(rows.labels, settings.class_weight)
-    return xgb.QuantileDMatrix(
-        _Batches(rows, among, weights, settings.xgboost.categories),
+    """The rows at the positions `among`, a byte or two for each value; binned like `as_in`.
+
+    With what `base` says of them, for trees that go on from there.
+    """
+    weighted = replace(rows, weights=row_weights(rows, settings))
+    data = xgb.QuantileDMatrix(
+        _Batches(weighted, among, settings.xgboost.categories),
         ref=as_in,
         max_bin=settings.xgboost.max_bin,
         enable_categorical=True,
     )
+    if base:
+        data.set_base_margin(margins(base, rows, among))
+    return data
+
+
+def margins(model: xgb.Booster, rows: Rows, among: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The logits [rows] that a model gives the rows at the positions `among`."""
+    model.set_param({"nthread": threads.worth(len(among))})
+    said = [
+        model.inplace_predict(
+            matrix(some.numbers, some.categories), predict_type="margin", validate_features=False
+        )
+        for some in rows.batches(_ROWS_AT_ONCE, among=among)
+    ]
+    return np.concatenate(said)
 
 
 def matrix(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -157,10 +239,7 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     Raises:
         UserError: If its file is none of XGBoost's.
     """
-    try:
-        model = xgb.Booster(model_file=folder / FILE)
-    except (xgb.core.XGBoostError, UnicodeDecodeError):  # It fails to quote what is no text.
-        raise UserError(f"{folder / FILE} holds no XGBoost model in its binary JSON.") from None
+    model = _read(folder)
 
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
         model.set_param({"nthread": threads.worth(len(numbers))})
@@ -172,16 +251,25 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     return predict
 
 
+def _read(folder: Path) -> xgb.Booster:
+    try:
+        return xgb.Booster(model_file=folder / FILE)
+    except (xgb.core.XGBoostError, UnicodeDecodeError):  # It fails to quote what is no text.
+        raise UserError(f"{folder / FILE} holds no XGBoost model in its binary JSON.") from None
+
+
+def _types(rows: Rows, categories: str) -> list[str]:
+    """XGBoost's type of each column of `matrix`: a quantity, or a category."""
+    kind = "c" if categories == "native" else "q"
+    return ["q"] * rows.numbers.shape[1] + [kind] * rows.categories.shape[1]
+
+
 class _Batches(xgb.DataIter):
     """Rows, some at a time, so that they need not all be in memory."""
 
-    def __init__(
-        self, rows: Rows, among: NDArray[np.int64], weights: NDArray[np.float32], categories: str
-    ) -> None:
+    def __init__(self, rows: Rows, among: NDArray[np.int64], categories: str) -> None:
         super().__init__()
-        kind = "c" if categories == "native" else "q"
-        self._types = ["q"] * rows.numbers.shape[1] + [kind] * rows.categories.shape[1]
-        self._weights = weights
+        self._types = _types(rows, categories)
         self._start = partial(rows.batches, _ROWS_AT_ONCE, among=among)
         self.reset()
 
@@ -197,7 +285,7 @@ class _Batches(xgb.DataIter):
         input_data(
             data=matrix(below, batch.categories),
             label=batch.labels,
-            weight=self._weights[batch.labels.astype(int)],
+            weight=batch.weights,
             feature_types=self._types,
         )
         return True

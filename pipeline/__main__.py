@@ -13,6 +13,7 @@ from pipeline.continuous import commands as continuous
 from pipeline.deploy import commands as deploy
 from pipeline.errors import UserError
 from pipeline.housekeeping import commands as housekeeping
+from pipeline.monitoring import commands as monitoring
 from pipeline.registry.commands import add_commands
 from pipeline.report import commands as report
 
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     cloudbuild.add_commands(commands)
     deploy.add_commands(commands, configured)
     continuous.add_commands(commands, configured)
+    monitoring.add_commands(commands, configured)
 
     command = commands.add_parser(
         "config", parents=[configured], help="check a configuration and print it, defaults and all"

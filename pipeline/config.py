@@ -156,8 +156,20 @@ class SliceGuard(Section):
     """Slices with fewer rows are reported, not judged: their metrics are mostly noise."""
 
 
+class JudgedOn(StrEnum):
+    """Which rows judge; none of them is one that a candidate has learned from."""
+
+    WINDOW = "window"
+    NEWEST = "newest"
+    UNSEEN = "unseen"
+
+
 class EvaluateConfig(Section):
     """How models are judged."""
+
+    on: JudgedOn = JudgedOn.NEWEST
+    """newest: the eval split of the newest span. window: of every span of the window. unseen: all
+    of the newest span, which is left out of the window then: no candidate learns from it."""
 
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = tuple(Metric)
     """What is computed, overall and for each slice."""
@@ -242,8 +254,10 @@ class RegisterConfig(Section):
     """Where artifacts go; by default the server's choice, or mlflow/ below the root."""
     name: Annotated[str, Field(pattern=r"^[\w .-]+$")] | None = None
     """The registered model; by default the pipeline's name."""
-    approval: Literal["auto", "manual"] = "auto"
-    """manual: the champion waits for `python -m pipeline registry approve` before it is live."""
+    approval: Literal["auto", "manual", "shadow"] = "auto"
+    """auto: what is selected goes live. manual: it waits for `python -m pipeline registry approve`.
+    shadow: it waits until `python -m pipeline continuous` has compared it with the live model on
+    the next span, which neither has learned from, by the rules of [select]."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
     """How long to wait for the server; then the run goes on, and registers when asked again."""
 
@@ -337,10 +351,10 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_approved(self) -> Self:
-        if self.registration.approval == "manual" and not self.registration.enabled:
+        if self.registration.approval != "auto" and not self.registration.enabled:
             raise ValueError(
-                "register.approval is manual, but register.enabled is false: only a registered "
-                "model can be approved"
+                f"register.approval is {self.registration.approval}, but register.enabled is "
+                "false: only a registered model can be approved"
             )
         return self
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
@@ -19,11 +19,10 @@ class DriftRule(Section):
 
     enabled: bool = True
     """Whether drift is a reason; measured and told it is anyhow."""
-    columns: Annotated[int, Field(ge=1)] = 3
-    """So many columns have to move for a span to count as drifted: temperature and dew point alone
-    move with every season."""
+    columns: Annotated[int, Field(ge=1)] = 1
+    """So many columns have to move for a span to count as drifted."""
     spans: Annotated[int, Field(ge=1)] = 2
-    """So many of the last `of` spans have to have drifted."""
+    """So many of the last `of` spans have to have drifted: a single odd one is no new season."""
     of: Annotated[int, Field(ge=1)] = 3
     """Of how many of the last spans, the new one among them."""
     max_js_divergence: Share = 0.3
@@ -93,6 +92,9 @@ class ContinuousConfig(Section):
     all of them.
     """
 
+    runner: Literal["local", "kubeflow", "vertex"] = "local"
+    """Who carries out the runs: this machine, or the server of [kubeflow] or [vertex]. What a
+    decision needs of a span is found out on this machine anyway."""
     cron: str | None = None
     """Retrain at these times, if a span has come since: minute, hour, day, month, weekday."""
     timezone: str = "UTC"
@@ -101,18 +103,17 @@ class ContinuousConfig(Section):
     """Retrain on each new span."""
     drift: DriftRule = DriftRule()
     """Retrain on drift."""
-    performance: PerformanceConfig = PerformanceConfig(
-        auc=PerformanceRule(max_fall=0.04), log_loss=PerformanceRule(max_fall=0.05)
-    )
+    performance: PerformanceConfig = PerformanceConfig(auc=PerformanceRule(max_fall=0.04))
     """Retrain when the live model scores badly on a new span; {} for never. Some fall is to be
-    expected: a model was judged on the spans that it learned from, if on other rows."""
+    expected: a model was judged on the spans that it learned from, if on other rows. By default not
+    by log loss, which goes up where ones come to be more frequent, whatever the model."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of the bootstrap's samples in which a metric has to break its bound."""
     max_age_days: Annotated[float, Field(ge=0)] = 0.0
     """Retrain when the live model was pushed so many days ago; 0: however old it is."""
-    max_age_spans: Annotated[int, Field(ge=0)] = 2
-    """Retrain when so many spans have come that the live model has not learned from; 0: however
-    many."""
+    max_age_spans: Annotated[int, Field(ge=0)] = 3
+    """Retrain when so many spans have come since the last that a run learned from, be it the live
+    model's or one whose model was no better; 0: however many."""
     min_rows: Annotated[int, Field(ge=0)] = 1000
     """No run on a span with fewer rows."""
     quiet_hours: Annotated[float, Field(ge=0)] = 0.0
@@ -129,8 +130,8 @@ class ContinuousConfig(Section):
     backoff_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Seconds to the second try; twice as many to each further one."""
     webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    """Told as JSON of runs, of failures and of spans that are refused. One that is secret belongs
-    in PIPELINE_WEBHOOK."""
+    """Told as JSON of runs, of trials (register.approval = "shadow"), of failures and of spans that
+    are refused. One that is secret belongs in PIPELINE_WEBHOOK."""
 
     @field_validator("timezone")
     @classmethod

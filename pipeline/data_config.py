@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from pipeline.sections import Column, Location, Section, Share
 
@@ -37,6 +38,15 @@ class CsvOptions(Section):
     """Spellings of a missing value, besides an absent one."""
 
 
+Window = Annotated[int, Field(ge=1)] | Literal["expanding"]
+"""So many spans, or all of them."""
+
+
+def reach(window: Window, newest: int) -> int:
+    """How many spans a window that ends with span `newest` reaches back over, at most."""
+    return newest + 1 if window == "expanding" else window
+
+
 class DataConfig(Section):
     """Where the rows come from, and how they are split."""
 
@@ -48,8 +58,12 @@ class DataConfig(Section):
     """csv or parquet; by default told from the file's name (.csv, .csv.gz, .parquet)."""
     span: Annotated[int, Field(ge=0)] | None = None
     """The newest span to train on; by default the latest that is there."""
-    window: Annotated[int, Field(ge=1)] = 1
-    """How many spans, up to and including `span`, the models are trained on."""
+    window: Window = "expanding"
+    """How many spans, up to and including `span`, the models are trained on; expanding: all. What
+    the data gate refused is left out."""
+    half_life: Annotated[float, Field(gt=0)] | None = None
+    """In spans: rows of a span that is so much older than the newest one weigh half as much in
+    training, of one twice as much older a quarter; by default all weigh the same."""
     schema_file: Location | None = None
     """A curated TFDV schema (.pbtxt); by default inferred from the first span's statistics."""
     split_by: Column | None = None
@@ -67,9 +81,27 @@ class DataConfig(Section):
     csv: CsvOptions = CsvOptions()
     """How CSV files are written."""
 
+    @field_validator("window", mode="wrap")
+    @classmethod
+    def _window_is_told_in_one_sentence(
+        cls, window: Any, validate: ValidatorFunctionWrapHandler
+    ) -> Window:
+        try:
+            checked: Window = validate(window)
+        except ValidationError:
+            raise ValueError(
+                f"is {json.dumps(window, default=str)}; expected a whole number of spans, 1 or "
+                'more, or "expanding"'
+            ) from None
+        return checked
+
     @field_validator("pattern")
     @classmethod
     def _pattern_names_the_span(cls, pattern: str) -> str:
         if pattern.count("{SPAN") != 1:
             raise ValueError("must hold {SPAN} once, as in 'span-{SPAN:2}/*.parquet'")
         return pattern
+
+    def window_at(self, newest: int) -> int:
+        """How many spans a window that ends with span `newest` reaches back over, at most."""
+        return reach(self.window, newest)

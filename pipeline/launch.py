@@ -56,7 +56,7 @@ class Launch:
 
     A run ingests one span and trains on a window of them. The spans of the window that come before
     are ingested first, each in a run of its own that ends at the data gate: nothing happens where
-    the store has them already.
+    the store has them already, and what is refused there the window leaves out.
     """
 
     def __init__(
@@ -177,6 +177,16 @@ def backfill_id(run_id: str, span: int) -> str:
     return f"{run_id}-span-{span}"
 
 
+def refusal(span: int, failed: NodeResult) -> str | None:
+    """What to say where an earlier span is no data to go on with; None where more is wrong."""
+    if failed.defect:
+        return None
+    return (
+        f"Span {span} is refused as it is now; the run goes on without it. {failed.node_id}: "
+        f"{failed.error}"
+    )
+
+
 def _definitions(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.PipelineNode]:
     """The nodes of `ir` by id, without whether they may be cached: what each one does."""
     copy = pipeline_pb2.Pipeline()
@@ -201,4 +211,4 @@ def spans_of(config: PipelineConfig) -> list[int]:
         raise UserError(
             f"{folder}: no file of {wanted} matches {config.data.pattern} (data.pattern); {there}"
         )
-    return [span for span in spans if newest - config.data.window < span <= newest]
+    return [span for span in spans if newest - config.data.window_at(newest) < span <= newest]

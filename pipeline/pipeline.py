@@ -26,15 +26,23 @@ from custom_components.pusher import Pusher
 from custom_components.registrar.component import Registrar
 from custom_components.registrar.tracking import Destination
 from custom_components.report.component import Report
-from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
+from custom_components.resolvers import (
+    BaseModel,
+    LiveModel,
+    PreviousSpan,
+    RollingWindow,
+    ever_made,
+)
 from custom_components.statistics_gen import StatisticsGen
-from custom_components.trainer import Trainer
+from custom_components.trainer import HALF_LIFE, Trainer
 from custom_components.transform import Transform
 from custom_components.tuner.component import Tuner
 from pipeline import parameters
-from pipeline.config import PipelineConfig, absolute
-from pipeline.train_config import Framework
+from pipeline.config import JudgedOn, PipelineConfig, absolute
+from pipeline.train_config import GOES_ON, Framework
 
+TRANSFORM = "Transform"
+"""The id of the node whose analyses later runs take over."""
 PUSHER = "Pusher"
 """The id of the node that makes a model live."""
 
@@ -82,22 +90,36 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     # The window of spans to learn from, transformed once for every framework.
     window = Resolver(
         strategy_class=RollingWindow,
-        config={"window": config.data.window},
+        config={
+            "window": config.data.window,
+            "gate": gate.type,
+            "unseen": config.evaluate.on is JudgedOn.UNSEEN,
+        },
         current=example_gen.outputs["examples"],
         examples=ever_made(standard_artifacts.Examples, example_gen.id),
     ).with_id("Window")
     window.add_upstream_nodes([gate, preflight])
+    analyzed = [] if config.data.window == 1 else [_analyzed(window)]
+    bases = [_base(config, window)] if config.train.warm_start else []
+    base = bases[0].outputs if bases else {}
     transform = Transform(
         examples=window.outputs["examples"],
         schema=schema,
         preprocessing_fn="models.preprocessing.preprocessing_fn",
         custom_config=transform_config,
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-    )
+        analyzer_cache=analyzed[0].outputs["history"] if analyzed else None,
+        base_transform_graph=base.get("transform_graph"),
+    ).with_id(TRANSFORM)
     tuners = _tuners(config, transform)
     trainers = [
-        _trainer(config, framework, transform, schema=schema, tuner=tuners.get(framework))
+        _trainer(
+            config,
+            framework,
+            transform,
+            schema=schema,
+            tuner=tuners.get(framework),
+            base_model=base.get(framework),
+        )
         for framework in config.train.frameworks
     ]
     models = union([trainer.outputs["model"] for trainer in trainers])
@@ -109,7 +131,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         live=ever_made(standard_artifacts.PushedModel, PUSHER),
     ).with_id("LiveModel")
     evaluator = Evaluator(
-        examples=window.outputs["examples"],
+        examples=window.outputs["examples" if config.evaluate.on is JudgedOn.WINDOW else "current"],
+        learned=window.outputs["examples"],
         models=models,
         baseline_model=live.outputs["live"],
         evaluate=config.evaluate.model_dump_json(),
@@ -132,14 +155,14 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         canary=config.canary,
     )
 
-    # Then it is the live model, at once or when a person approves; MLflow knows of it.
+    # Then it is the live model: at once, or when a person or its trial says so; MLflow knows of it.
     pusher = Pusher(
         model=selector.outputs["model"],
         model_blessing=selector.outputs["blessing"],
         infra_blessing=canary.outputs["blessing"],
         directory=config.serving_directory,
     ).with_id(PUSHER)
-    pushers = [] if config.registration.approval == "manual" else [pusher]
+    pushers = [pusher] if config.registration.approval == "auto" else []
     registrars = []
     if config.registration.enabled:
         registrar = Registrar(
@@ -172,7 +195,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         export.add_upstream_nodes([canary, *pushers, *registrars])
     components = [
         *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
-        *(window, transform, *tuners.values(), *trainers),
+        *(window, *analyzed, *bases, transform, *tuners.values(), *trainers),
         *(live, evaluator, selector, canary, *pushers, *registrars, report, *exports),
     ]
     return Pipeline(
@@ -193,6 +216,30 @@ def _schema(config: PipelineConfig, statistics: Channel) -> BaseComponent:
     return schema_gen.with_id("SchemaGen")
 
 
+def _base(config: PipelineConfig, window: Resolver) -> Resolver:
+    """What Transform and the trainers go on from: a graph, and models by framework."""
+    return Resolver(
+        strategy_class=BaseModel,
+        examples=window.outputs["examples"],
+        pushed=ever_made(standard_artifacts.PushedModel, PUSHER),
+        transform_graph=ever_made(standard_artifacts.TransformGraph, TRANSFORM),
+        **{
+            framework.value: ever_made(standard_artifacts.Model, f"Trainer.{framework}")
+            for framework in config.train.frameworks
+            if framework in GOES_ON
+        },
+    ).with_id("BaseModel")
+
+
+def _analyzed(window: Resolver) -> Resolver:
+    """What an earlier run learned from the spans of its window, most of which are in this one's."""
+    return Resolver(
+        strategy_class=PreviousSpan,
+        current=window.outputs["examples"],
+        history=ever_made(standard_artifacts.TransformCache, TRANSFORM),
+    ).with_id("AnalyzerCache")
+
+
 def _tuners(config: PipelineConfig, transform: Transform) -> dict[Framework, Tuner]:
     """A search for the hyper-parameters of each framework that is to have one."""
     if not config.tune.trials:
@@ -208,6 +255,7 @@ def _tuners(config: PipelineConfig, transform: Transform) -> dict[Framework, Tun
             tune=config.tune,
             study_folder=f"{config.pipeline_root}/studies",
             memory_budget=config.data.memory_budget,
+            half_life=config.data.half_life,
         ).with_id(f"Tuner.{framework}")
         for framework in config.train.frameworks
         if framework in searched
@@ -236,6 +284,7 @@ def _trainer(
     *,
     schema: Channel,
     tuner: Tuner | None,
+    base_model: Channel | None,
 ) -> BaseComponent:
     """The trainer of one framework's model."""
     return Trainer(
@@ -243,10 +292,12 @@ def _trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
+        base_model=base_model,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
             "features": config.features.model_dump_json(),
             "train": config.train.only(framework).model_dump_json(),
             "memory_budget": config.data.memory_budget,
+            HALF_LIFE: config.data.half_life,
         },
     ).with_id(f"Trainer.{framework}")

@@ -151,6 +151,7 @@ def _print_searches(console: Console, outputs: Outputs, copies: Copies) -> None:
 def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -> None:
     """A column for each model; what fails a check is red."""
     names = [*verdict.candidates, *([verdict.live] if verdict.live else [])]
+    console.print(f"[bold]Judged[/]  by {verdict.judged_on or 'the eval split'}", soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(f"{verdict.rows:,} rows")
     for name in names:

@@ -20,6 +20,10 @@ class Framework(StrEnum):
     XGBOOST = "xgboost"
 
 
+GOES_ON = (Framework.KERAS, Framework.PYTORCH, Framework.XGBOOST)
+"""Those whose training can go on from a model that is there."""
+
+
 class KerasConfig(Section):
     """Hyper-parameters of the Keras model."""
 
@@ -38,7 +42,8 @@ class KerasConfig(Section):
     batch_size: Annotated[int, Field(ge=1)] = 512
     """Rows per training step."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Passes over the training rows; by default as many as were best for rows held out."""
+    """Passes over the training rows, after a warm start so many more; by default as many as were
+    best for rows held out."""
     max_epochs: Annotated[int, Field(ge=1)] = 20
     """Passes in search of the best number, at most."""
     patience: Annotated[int, Field(ge=1)] = 3
@@ -103,9 +108,11 @@ class XgboostConfig(Section):
     max_bin: Annotated[int, Field(ge=2)] = 256
     """Bins of a number's histogram."""
     trees: Annotated[int, Field(ge=1)] | None = None
-    """How many; by default as many as were best for rows held out."""
+    """How many, after a warm start so many more; by default as many as were best for rows held
+    out."""
     max_trees: Annotated[int, Field(ge=1)] = 1000
-    """Trees in search of the best number, at most."""
+    """Trees in search of the best number, at most. After a warm start those of the model before
+    count too; where they leave no room for `patience` more, or for `trees`, it begins anew."""
     patience: Annotated[int, Field(ge=1)] = 30
     """Trees without a better loss of the rows held out before the search stops."""
 
@@ -120,6 +127,10 @@ class TrainConfig(Section):
     """Of every random choice, so that a run can be repeated."""
     class_weight: Literal["none", "balanced"] = "none"
     """balanced: rows weigh by the inverse of their class's share. Probabilities shift with it."""
+    warm_start: bool = False
+    """Keras, PyTorch and XGBoost models go on from the live model, if it is of the same framework
+    (or holds one that is), and on its transform graph. The length of every training is then chosen
+    on groups of the newest span alone, which no model has learned from."""
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     """Share of the train split's groups on which the length of the training is chosen. Never the
     eval split: a model may not choose anything by the rows that judge it."""

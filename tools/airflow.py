@@ -77,7 +77,28 @@ def environment(home: Path, settings: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-def start(options: Sequence[str], port: int) -> int:
+def standalone(
+    version: str, home: Path, port: int, settings: Mapping[str, object]
+) -> dict[str, str]:
+    """The variables for `airflow standalone` of that version: few DAGs, on one machine."""
+    return environment(home, settings) | {
+        "PATH": os.pathsep.join([str(program(version).parent), os.environ.get("PATH", "")]),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",  # what 2.11 calls them
+        "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(port),
+        "AIRFLOW__WEBSERVER__WORKERS": "1",
+        # Without these each of Airflow's programs takes as if for many.
+        "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    }
+
+
+def start(options: Sequence[str], port: int, *, policy: bool) -> int:
     """Compile the plan and start Airflow until Ctrl-C; the exit code."""
     plans = HOME / "plans"
     if plans.exists():
@@ -91,19 +112,9 @@ def start(options: Sequence[str], port: int) -> int:
     name = json.loads(draft.read_text(encoding="utf-8"))["name"]
     draft.rename(plans / f"{name}.airflow.json")
     settings = {"plans": str(plans), "pool": POOL, "tasks_at_once": TASKS_AT_ONCE}
+    settings |= {"policy": policy}
     airflow = str(program("3"))
-    variables = environment(HOME, settings) | {
-        "PATH": os.pathsep.join([str(Path(airflow).parent), os.environ.get("PATH", "")]),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://localhost:{port}",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        # Few DAGs, one machine: without these each of Airflow's programs takes as if for many.
-        "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
-    }
+    variables = standalone("3", HOME, port, settings)
     with (HOME / "setup.log").open("wb") as log:
         for words in (
             ["db", "migrate"],
@@ -163,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     does.add_argument("--setup", action="store_true", help="only make the environments")
     does.add_argument("--test", action="store_true", help="make them, and test the DAG in each")
     does.add_argument("--run", action="store_true", help="start a run in the Airflow that is here")
+    parser.add_argument("--policy", action="store_true", help="runs wait for spans; see its README")
     parser.add_argument("--port", type=int, default=8080, help="of Airflow's pages; default 8080")
     parser.add_argument("--config", default="configs/flights.toml", help="whose pipeline")
     options, others = parser.parse_known_args(argv)
@@ -177,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return subprocess.run([PYTHON, "-m", "pytest", TESTS, *others], cwd=ROOT).returncode
     if options.run:
         return trigger(others)
-    return start(["--config", options.config, *others], options.port)
+    return start(["--config", options.config, *others], options.port, policy=options.policy)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     }
     INPUTS: ClassVar = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "learned": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": component_spec.ChannelParameter(
             type=standard_artifacts.PushedModel, optional=True
@@ -81,12 +82,14 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         canary_rows: int,
         ensemble: int,
         group_by: str,
+        learned: types.BaseChannel | None = None,
         baseline_model: types.BaseChannel | None = None,
     ) -> None:
         """Defines an evaluation.
 
         Args:
-            examples: Examples, one artifact for each span; their eval split is used.
+            examples: Examples to judge by, one artifact for each span: the eval split of those
+                that the models learned from, else all rows.
             models: The models to judge, one of each framework: a channel of one, or a union of
                 channels (`tfx.types.channel_utils.union`).
             evaluate: Metrics, slices, thresholds and guards: EvaluateConfig as JSON.
@@ -96,6 +99,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 have the lowest loss on rows held out from training.
             group_by: The column by whose values rows resemble one another: the bootstrap keeps
                 those together. Empty: each row is by itself.
+            learned: The Examples that the models learned from; by default all.
             baseline_model: The PushedModel that is live; it may hold no artifact.
         """
         parameters: dict[str, Any] = {
@@ -107,6 +111,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         }
         spec = EvaluatorSpec(
             examples=examples,
+            learned=learned,
             model=models,
             baseline_model=baseline_model,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),

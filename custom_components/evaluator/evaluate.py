@@ -1,4 +1,4 @@
-"""An evaluation: one pass over the eval split, for all models and slices, by Beam or without."""
+"""An evaluation: one pass over the rows that judge, for all models and slices, with Beam or not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class Asked:
     """What is to be evaluated, and where to write it."""
 
     files: Sequence[str]
-    """The eval split: TFRecords of tf.Examples."""
+    """The rows that judge: TFRecords of tf.Examples."""
+    judged_on: str
+    """Which rows they are, in words."""
     models: Models
     """What is evaluated."""
     label: str

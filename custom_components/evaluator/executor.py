@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -27,15 +28,15 @@ from custom_components.evaluator.verdict import (
     Slice,
     Verdict,
 )
-from custom_components.resolvers import oldest_first
-from pipeline.config import EvaluateConfig
+from custom_components.resolvers import oldest_first, span_of
+from pipeline.config import EvaluateConfig, JudgedOn
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from custom_components.evaluator.evaluate import Asked
 
 SPLIT = "eval"
-"""The split that models are judged by."""
+"""The split that models are judged by, where they have learned from the other one."""
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -54,8 +55,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes the evaluation and the blessings; a model that is not blessed is no error.
 
         Args:
-            input_dict: `examples` (one artifact per span), `model` (one per candidate), and
-                `baseline_model` (none or one).
+            input_dict: `examples` and `learned` (one artifact per span), `model` (one per
+                candidate), and `baseline_model` (none or one).
             output_dict: `evaluation`, `blessing`: in place of this one come as many as there are
                 candidates.
             exec_properties: `evaluate` (EvaluateConfig as JSON), `label`, `canary_rows`,
@@ -74,8 +75,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifacts = {path_utils.serving_model_path(m.uri): m for m in input_dict["model"]}
         models = find(artifacts, live.uri if live else None, ensemble=exec_properties["ensemble"])
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
+        examples = oldest_first(input_dict["examples"])
+        splits = splits_to_judge_by(examples, input_dict.get("learned"))
+        judged_on = say_what_judges(examples, splits, config)
         asked = Asked(
-            files=eval_files(oldest_first(input_dict["examples"])),
+            files=files_of(examples, splits),
+            judged_on=judged_on,
             models=models,
             label=exec_properties["label"],
             group_by=exec_properties["group_by"],
@@ -116,28 +121,66 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 evaluate(pipeline, asked)
             unusable = unusable_rows(pipeline.result)
         slices = tfma_files.read_slices(asked.folder, asked.config.metrics, asked.config.slices)
-        check_rows(slices, unusable, asked.label, asked.config)
+        check_rows(slices, unusable, asked)
         return slices
 
 
-def eval_files(examples: list[types.Artifact]) -> list[str]:
-    """The files of the eval split of all spans.
+def splits_to_judge_by(
+    examples: list[types.Artifact], learned: list[types.Artifact] | None
+) -> dict[int, list[str]]:
+    """The splits of each span, by its place: those whose rows no candidate has learned from.
+
+    Args:
+        examples: The spans to judge by.
+        learned: The spans that the candidates learned from; None: all.
 
     Raises:
-        UserError: If an artifact has no eval split, or none has a file.
+        UserError: If a span has no eval split that could judge those that learned from it.
     """
-    files = []
-    for artifact in examples:
+    ids = None if learned is None else {artifact.id for artifact in learned}
+    found = {}
+    for place, artifact in enumerate(examples):
         splits = artifact_utils.decode_split_names(artifact.split_names)
-        if SPLIT not in splits:
-            raise UserError(
-                f"{artifact.uri} has no split {SPLIT!r} to judge models by (it has: "
-                f"{', '.join(splits) or 'none'}). Set data.eval_buckets to 1 or more."
-            )
-        folder = artifact_utils.get_split_uri([artifact], SPLIT)
-        files += fileio.glob(f"{folder}/*")
+        if ids is None or artifact.id in ids:
+            if SPLIT not in splits:
+                raise UserError(
+                    f"{artifact.uri} has no split {SPLIT!r} to judge models by (it has: "
+                    f"{', '.join(splits) or 'none'}). Set data.eval_buckets to 1 or more."
+                )
+            splits = [SPLIT]
+        found[place] = splits
+    return found
+
+
+def say_what_judges(
+    examples: list[types.Artifact], splits: dict[int, list[str]], config: EvaluateConfig
+) -> str:
+    """Which rows judge, in words: as in "the eval split of spans 1, 2, 3"."""
+    spans = [str(span_of(artifact)) for artifact in examples]
+    of = f"span{'s' if len(spans) > 1 else ''} {', '.join(spans)}"
+    if all(names != [SPLIT] for names in splits.values()):
+        return f"all rows of {of}"
+    words = f"the {SPLIT} split of {of}"
+    if config.on is JudgedOn.UNSEEN:
+        words += ", as there is no span before it to learn from"
+        logging.getLogger(__name__).warning("Judged by %s (evaluate.on).", words)
+    return words
+
+
+def files_of(examples: list[types.Artifact], splits: dict[int, list[str]]) -> list[str]:
+    """The files of these splits of the spans.
+
+    Raises:
+        UserError: If there is none.
+    """
+    folders = [
+        artifact_utils.get_split_uri([examples[place]], split)
+        for place, names in splits.items()
+        for split in names
+    ]
+    files = [file for folder in folders for file in fileio.glob(f"{folder}/*")]
     if not files:
-        raise UserError("the eval split has no files: run ExampleGen again.")
+        raise UserError(f"{', '.join(folders)}: no files to judge by; run ExampleGen again.")
     return sorted(files)
 
 
@@ -151,17 +194,16 @@ def unusable_rows(result: beam.runners.runner.PipelineResult) -> dict[str, int]:
     }
 
 
-def check_rows(
-    slices: list[Slice], unusable: dict[str, int], label: str, config: EvaluateConfig
-) -> None:
+def check_rows(slices: list[Slice], unusable: dict[str, int], asked: Asked) -> None:
     """Refuses rows that no model can be judged by.
 
     Raises:
         UserError: Says which.
     """
+    where, label = asked.judged_on, asked.label
     if not slices:
         raise UserError(
-            "the eval split has no rows: nothing to judge a model by. Give it a larger weight "
+            f"{where}: there is no row to judge a model by. Give the eval split a larger weight "
             "(data.eval_buckets) or more data."
         )
     overall = slices[0]
@@ -169,27 +211,26 @@ def check_rows(
     for reason, rows in sorted(unusable.items(), key=lambda found: (ENSEMBLE in found[0], found)):
         if reason == UNUSABLE_LABELS:
             raise UserError(
-                f"{rows} of {overall.rows} rows of the eval split have no label: {label!r} is "
-                "missing or neither 0 nor 1. Correct the data, or features.label."
+                f"{where}: {rows} of {overall.rows} rows have no label: {label!r} is missing or "
+                "neither 0 nor 1. Correct the data, or features.label."
             )
         name = reason.removeprefix(UNUSABLE_PREDICTIONS)
         raise UserError(
-            f"the model {name!r} gave no probability (a number from 0 to 1) for {rows} of "
-            f"{overall.rows} rows. Its last layer must be a sigmoid, and it must cope with "
+            f"{where}: the model {name!r} gave no probability (a number from 0 to 1) for {rows} "
+            f"of {overall.rows} rows. Its last layer must be a sigmoid, and it must cope with "
             "missing values."
         )
     if overall.label_mean in (0, 1):
         raise UserError(
-            f"all {overall.rows} rows of the eval split have {label} = {overall.label_mean:.0f}: "
-            "one class alone says nothing about a model. Use more data, or another "
-            "data.split_by."
+            f"{where}: all {overall.rows} rows have {label} = {overall.label_mean:.0f}: one class "
+            "alone says nothing about a model. Use more data, or another data.split_by."
         )
     sliced = {tuple(part.columns) for part in slices}
-    for columns in config.slices:
+    for columns in asked.config.slices:
         if columns not in sliced:
             raise UserError(
-                f"evaluate.slices names {list(columns)}, but no row of the eval split has a value "
-                "in each of them. Correct the name, or take the slice out."
+                f"{where}: evaluate.slices names {list(columns)}, but no row has a value in each "
+                "of them. Correct the name, or take the slice out."
             )
 
 
@@ -205,6 +246,7 @@ def decide(slices: list[Slice], asked: Asked) -> Verdict:
         live=models.live,
         live_framework=models.live_framework,
         rows=overall.rows,
+        judged_on=asked.judged_on,
         label_mean=overall.label_mean,
         models=overall.models,
         intervals=overall.intervals,

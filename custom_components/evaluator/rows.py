@@ -1,4 +1,4 @@
-"""Reads the eval split in batches, and lets every model predict each of them whole."""
+"""Reads rows in batches, and lets every model predict each of them whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH_ROWS = 8192
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of the eval split, with one column of predictions per model."""
+    """Some rows, with one column of predictions per model."""
 
     examples: NDArray[np.object_]
     """Serialized tf.Examples."""

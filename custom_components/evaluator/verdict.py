@@ -136,7 +136,9 @@ class Verdict(_Record):
     live_framework: str | None = None
     """What that one is made with."""
     rows: int
-    """Rows of the eval split."""
+    """How many rows they were judged by."""
+    judged_on: str = ""
+    """Which rows these are, in words: as in "the eval split of span 3"."""
     label_mean: float
     """Share of them whose label is 1."""
     models: dict[str, Metrics]

@@ -120,6 +120,7 @@ def _training(
         parameters=dict(parameters),
         metrics=dict(metrics),
         provenance=made.provenance,
+        base=made.base.digest if made.base else "",
         started=ended,
         ended=ended,
     )

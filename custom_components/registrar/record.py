@@ -65,6 +65,8 @@ class Training(_Record):
     """The folder of its ModelRun artifact; an ensemble has none."""
     provenance: Provenance
     """The node, the data and the code that made it."""
+    base: str = ""
+    """The digest of the model that the training went on from; empty if it began anew."""
     started: int
     """When it began, in milliseconds since the epoch."""
     ended: int

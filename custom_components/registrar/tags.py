@@ -19,6 +19,8 @@ EVALUATION = "mlmd.evaluation"
 SELECTION = "mlmd.selection"
 PUSHED_MODEL = "mlmd.pushed_model"
 """The id of the PushedModel artifact that went live last."""
+BASE = "base.digest"
+"""DIGEST of the model that a training went on from."""
 SPANS = "data.spans"
 SCHEMA = "data.schema_digest"
 COMMIT = "git.commit"
@@ -49,6 +51,7 @@ def of_training(record: Record, training: Training) -> dict[str, str]:
         EXECUTION: made.execution,
         MODEL: training.model.id or None,
         MODEL_URI: original(training.model.uri),
+        BASE: training.base,
         SPANS: ", ".join(map(str, made.spans)),
         SCHEMA: record.schema_digest,
         COMMIT: made.commit,

@@ -5,31 +5,41 @@ preprocessing that is known, accumulate, merge, bind the result, write a SavedMo
 makes a Beam transform of each operation; the one here makes a value that is computed when it is
 asked for, by TensorFlow Transform's own combiners. All that accumulates over the output of one
 part of the preprocessing does so in one pass, in the memory of one batch and the accumulators.
+Each data set has accumulators of its own, which are merged in the order of their names: those that
+were kept from an earlier analysis take the place of a pass, and the result is the same to the bit.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 from tensorflow_transform import analyzer_nodes, annotators, graph_tools, impl_helper, nodes
 from tensorflow_transform.analyzers import get_empy_vocabulary_dummy_value
-from tensorflow_transform.beam import analysis_graph_builder, beam_nodes
-from tensorflow_transform.graph_context import TFGraphContext
+from tensorflow_transform.beam import analysis_graph_builder, analyzer_cache, beam_nodes
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
 
-PreprocessingFn: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-Lazy: TypeAlias = Callable[[], Any]
-"""A value that is computed when it is asked for, once."""
-Outputs: TypeAlias = Mapping[str, Any]
-"""A batch of what the preprocessing gives: arrays by name."""
+from custom_components.transform.accumulators import CounterCoder, coder_of
+from custom_components.transform.passes import (
+    Accumulated,
+    Columns,
+    Datasets,
+    Given,
+    Lazy,
+    Outputs,
+    Part,
+    Pass,
+    PreprocessingFn,
+)
+
+Some: TypeAlias = Lazy | list[Lazy]
+"""One accumulator, of all data sets, or a list with one of each; encoded."""
 
 
 class Unsupported(Exception):
@@ -44,26 +54,31 @@ class Analyzed:
       saved_model: folder of the preprocessing as a SavedModel, with the transformed columns' schema
         beside it.
       assets: file name of each vocabulary by its key.
+      accumulated: what to give the next analysis of some of the same data sets.
     """
 
     saved_model: str
     assets: Mapping[str, str]
+    accumulated: Accumulated
 
 
 def analyze(
     preprocessing_fn: PreprocessingFn,
-    batches: Callable[[], Iterable[pa.RecordBatch]],
+    datasets: Datasets,
     adapter: TensorAdapter,
     *,
     folder: str,
+    accumulated: Accumulated,
 ) -> Analyzed:
     """Learns from the rows what `preprocessing_fn` wants to know, and writes it as a SavedModel.
 
     Args:
       preprocessing_fn: from tensors by column to tensors by output.
-      batches: gives the rows from the beginning each time it is called.
+      datasets: the rows, by names of ASCII letters, digits and hyphens.
       adapter: turns a batch into the tensors that preprocessing_fn takes.
       folder: for the SavedModels and vocabularies.
+      accumulated: of the same preprocessing_fn and tensors, from an earlier analysis; what is
+        missing is learned from the rows.
 
     Raises:
       Unsupported: an analyzer needs Beam. No row has been read then.
@@ -75,124 +90,31 @@ def analyze(
     assets = dict(annotators.get_asset_annotations(graph))
     annotators.clear_asset_annotations(graph)
     fingerprint = graph_tools.get_analyzers_fingerprint(graph, inputs)
-    given = _Given(preprocessing_fn, batches, adapter, specs, folder, fingerprint)
-    future, _, side_effects = analysis_graph_builder.build(graph, inputs, outputs)
+    given = Given(preprocessing_fn, datasets, accumulated, adapter, specs, folder, fingerprint)
+    keys = {name: analyzer_cache.DatasetKey(name) for name in datasets}
+    cache = {
+        keys[name]: analyzer_cache.DatasetCache(accumulated.get(name, {}), None) for name in keys
+    }
+    # The last one, side effects, counts what the cache was good for.
+    future, fresh, _ = analysis_graph_builder.build(graph, inputs, outputs, keys.values(), cache)
     traverser = nodes.Traverser(_Visitor(given))
-    everything: _Part = traverser.visit_value_node(future)
-    for node in side_effects:
-        traverser.visit_value_node(node)
-    return Analyzed(everything.write(), assets)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What an analysis works with."""
-
-    preprocessing_fn: PreprocessingFn
-    batches: Callable[[], Iterable[pa.RecordBatch]]
-    adapter: TensorAdapter
-    specs: Mapping[str, tf.TypeSpec]
-    folder: str
-    fingerprint: Any
-
-
-class _Part:
-    """The preprocessing as far as it is known once some results are bound to it."""
-
-    def __init__(self, given: _Given, names: Mapping[str, str], bindings: Iterable[Lazy]) -> None:
-        self._given = given
-        self._names = names
-        self._bindings = bindings
-
-    @functools.cached_property
-    def _known(self) -> dict[str, tf.Tensor]:
-        return dict(binding() for binding in self._bindings)
-
-    def outputs(self) -> Iterator[Outputs]:
-        """What it gives for the rows."""
-        context = TFGraphContext(
-            module_to_export=tf.Module(),  # which keeps alive what is traced
-            temp_dir=self._given.folder,
-            evaluated_replacements=self._known,
-        )
-        function = impl_helper.get_traced_transform_fn(
-            self._given.preprocessing_fn, self._given.specs, context, self._names
-        ).get_concrete_function()
-        for batch in self._given.batches():
-            outputs = function(self._given.adapter.ToBatchTensors(batch))
-            yield {key: _array(value) for key, value in outputs.items()}
-
-    def write(self) -> str:
-        """Writes it as a SavedModel; gives the folder."""
-        path = f"{self._given.folder}/saved_model"
-        impl_helper.trace_and_write_v2_saved_model(
-            path,
-            self._given.preprocessing_fn,
-            self._given.specs,
-            self._given.folder,
-            self._given.fingerprint,
-            self._known,
-            self._names,
-            None,
-        )
-        return path
-
-
-class _Pass:
-    """One pass over the rows: what a part of the preprocessing gives, and what accumulates it."""
-
-    def __init__(self, part: _Part) -> None:
-        self._part = part
-        self._accumulators: list[_Accumulator] = []
-        self._is_done = False
-
-    def accumulate(
-        self, create: Any, add: Callable[[Any, Outputs], Any], compact: Callable[[Any], Any]
-    ) -> Lazy:
-        """Has a value accumulated from all batches, when it or another of this pass is needed."""
-        accumulator = _Accumulator(create, add, compact)
-        self._accumulators.append(accumulator)
-
-        def result() -> Any:
-            if not self._is_done:
-                self._run()
-            return accumulator.value
-
-        return result
-
-    def _run(self) -> None:
-        self._is_done = True
-        for batch in self._part.outputs():
-            for accumulator in self._accumulators:
-                accumulator.value = accumulator.add(accumulator.value, batch)
-        for accumulator in self._accumulators:
-            accumulator.value = accumulator.compact(accumulator.value)
-
-
-@dataclass
-class _Accumulator:
-    value: Any
-    add: Callable[[Any, Outputs], Any]
-    compact: Callable[[Any], Any]
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Some outputs of a pass, in the order in which an accumulator takes them."""
-
-    of: _Pass
-    keys: str | tuple[str, ...]
-
-    def __call__(self, batch: Outputs) -> Any:
-        if isinstance(self.keys, tuple):
-            return tuple(batch[key] for key in self.keys)
-        return batch[self.keys]
+    everything: Part = traverser.visit_value_node(future)
+    lazy = {
+        key.key: {entry: traverser.visit_value_node(node) for entry, node in entries.items()}
+        for key, entries in fresh.items()
+    }
+    saved_model = everything.write()
+    kept = {
+        name: {**accumulated.get(name, {}), **{k: v() for k, v in lazy.get(name, {}).items()}}
+        for name in datasets
+    }
+    return Analyzed(saved_model, assets, kept)
 
 
 class _Visitor(nodes.Visitor):
     """Makes a lazy value, or a tuple of them, of each operation."""
 
-    def __init__(self, given: _Given) -> None:
+    def __init__(self, given: Given) -> None:
         self._given = given
 
     def validate_value(self, value: Any) -> None:
@@ -206,70 +128,82 @@ class _Visitor(nodes.Visitor):
         made = make(self, operation, *inputs)
         return made if isinstance(made, tuple) else (made,)
 
-    def rows(self, operation: beam_nodes.ExtractInputForSavedModel) -> None:
-        """All rows; there is but one data set."""
+    def rows(self, operation: beam_nodes.ExtractInputForSavedModel) -> list[str]:
+        """The data sets whose rows are meant: one, or all in their order."""
+        key = operation.dataset_key
+        return sorted(self._given.datasets) if key.is_flattened_dataset_key() else [key.key]
 
-    def part(self, operation: beam_nodes.CreateSavedModel, *bindings: Lazy) -> _Part:
+    def part(self, operation: beam_nodes.CreateSavedModel, *bindings: Lazy) -> Part:
         """The preprocessing as far as it is known; the last one is all of it."""
         signature = operation.output_signature
         tensors = all(isinstance(tensor, tf.Tensor) for tensor in signature.values())
         # Only the last one may give composite tensors, and it gives all whatever is named.
         names = {key: tensor.name for key, tensor in signature.items()} if tensors else {}
-        return _Part(self._given, names, bindings)
+        return Part(self._given, names, bindings)
 
-    def apply(self, operation: beam_nodes.ApplySavedModel, part: _Part, rows: None) -> _Pass:
+    def apply(self, operation: beam_nodes.ApplySavedModel, part: Part, rows: list[str]) -> Pass:
         """What a part of the preprocessing gives for the rows."""
-        return _Pass(part)
+        return Pass(part, rows)
 
     def columns(self, operation: beam_nodes.ExtractFromDict, source: Any) -> Any:
         """Some of a pass's outputs, or the one with a key of a packed combiner's results."""
-        if isinstance(source, _Pass):
-            return _Columns(source, operation.keys)
+        if isinstance(source, Pass):
+            return Columns(source, operation.keys)
         return lambda: source()[operation.keys]
 
     def combine(
-        self, operation: analyzer_nodes.CacheableCombineAccumulate, columns: _Columns
+        self, operation: analyzer_nodes.CacheableCombineAccumulate, columns: Columns
     ) -> Lazy:
         """A combiner's accumulator after all rows."""
         combiner = operation.combiner
+        coder = coder_of(combiner)
         return columns.of.accumulate(
             combiner.create_accumulator(),
             lambda value, batch: combiner.add_input(value, columns(batch)),
-            combiner.compact,
+            lambda value: coder.encode_cache(combiner.compact(value)),
         )
 
     def combine_packed(
-        self, operation: analyzer_nodes.PackedCombineAccumulate, source: _Pass
+        self, operation: analyzer_nodes.PackedCombineAccumulate, source: Pass
     ) -> Lazy:
         """Several combiners' accumulators after all rows, by the combiner's label."""
         values = {
-            packed.label: self.combine(packed, _Columns(source, packed.keys))
+            packed.label: self.combine(packed, Columns(source, packed.keys))
             for packed in operation.combiners
         }
         return lambda: {label: value() for label, value in values.items()}
 
-    def merge(self, operation: analyzer_nodes.CacheableCombineMerge, accumulated: Lazy) -> Lazy:
+    def merge(self, operation: analyzer_nodes.CacheableCombineMerge, accumulated: Some) -> Lazy:
         """A combiner's results."""
-        return lambda: operation.combiner.extract_output(accumulated())
+        return lambda: _merged(operation.combiner, _each(accumulated))
 
     def merge_packed(
-        self, operation: analyzer_nodes.PackedCombineMerge, keyed: list[tuple[str, Lazy]]
+        self, operation: analyzer_nodes.PackedCombineMerge, keyed: list[tuple[str, Some]]
     ) -> Lazy:
         """Several combiners' results by label."""
         accumulated = dict(keyed)
         labels = {packed.keys[0]: packed for packed in operation.combiners}
         return lambda: {
-            packed.label: packed.combiner.extract_output(accumulated[key]())
+            packed.label: _merged(packed.combiner, _each(accumulated[key]))
             for key, packed in labels.items()
         }
 
-    def add_key(self, operation: analyzer_nodes.AddKey, value: Lazy) -> list[tuple[str, Lazy]]:
+    def add_key(self, operation: analyzer_nodes.AddKey, value: Some) -> list[tuple[str, Some]]:
         """A value with a name, one of a list."""
         return [(operation.key, value)]
 
-    def flatten(self, operation: beam_nodes.Flatten, *lists: list[Any]) -> list[Any]:
-        """Lists as one."""
-        return [value for values in lists for value in values]
+    def flatten(self, operation: beam_nodes.Flatten, *values: Any) -> list[Any]:
+        """Values and lists of them as one list."""
+        return [value for some in values for value in _each(some)]
+
+    def to_cache(self, operation: analyzer_nodes.EncodeCache, accumulated: Lazy) -> Lazy:
+        """An accumulator for a later analysis."""
+        return accumulated
+
+    def from_cache(self, operation: analyzer_nodes.DecodeCache) -> Lazy:
+        """An accumulator of an earlier analysis."""
+        encoded = self._given.accumulated[operation.dataset_key.key][operation.cache_key]
+        return lambda: encoded
 
     def results(
         self, operation: analyzer_nodes.ExtractCombineMergeOutputs, results: Lazy
@@ -280,7 +214,7 @@ class _Visitor(nodes.Visitor):
             for place in range(operation.num_outputs)
         )
 
-    def count(self, operation: analyzer_nodes.VocabularyAccumulate, columns: _Columns) -> Lazy:
+    def count(self, operation: analyzer_nodes.VocabularyAccumulate, columns: Columns) -> Lazy:
         """How often each value occurs."""
         if operation.vocab_ordering_type != _BY_FREQUENCY:
             raise Unsupported("a vocabulary that is not ordered by frequency")
@@ -290,11 +224,18 @@ class _Visitor(nodes.Visitor):
             counter.update(values.tolist())
             return counter
 
-        return columns.of.accumulate(Counter(), add, lambda counter: counter)
+        return columns.of.accumulate(Counter(), add, CounterCoder().encode_cache)
 
-    def merge_vocabulary(self, operation: analyzer_nodes.VocabularyMerge, counter: Lazy) -> Lazy:
+    def merge_vocabulary(self, operation: analyzer_nodes.VocabularyMerge, counted: Some) -> Lazy:
         """Pairs of count and value."""
-        return lambda: [(count, value) for value, count in counter().items()]
+
+        def merged() -> list[tuple[int, Any]]:
+            total: Counter[Any] = Counter()
+            for counter in _each(counted):
+                total.update(CounterCoder().decode_cache(counter()))
+            return [(count, value) for value, count in total.items()]
+
+        return merged
 
     def prune(self, operation: analyzer_nodes.VocabularyPrune, counts: Lazy) -> Lazy:
         """Those that are frequent enough, or the most frequent ones, as text."""
@@ -355,6 +296,8 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
     beam_nodes.ExtractFromDict: _Visitor.columns,
     beam_nodes.Flatten: _Visitor.flatten,
     analyzer_nodes.AddKey: _Visitor.add_key,
+    analyzer_nodes.EncodeCache: _Visitor.to_cache,
+    analyzer_nodes.DecodeCache: _Visitor.from_cache,
     analyzer_nodes.CacheableCombineAccumulate: _Visitor.combine,
     analyzer_nodes.CacheableCombineMerge: _Visitor.merge,
     analyzer_nodes.PackedCombineAccumulate: _Visitor.combine_packed,
@@ -369,5 +312,14 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
 }
 
 
-def _array(value: Any) -> Any:
-    return np.asarray(value) if isinstance(value, tf.Tensor) else value
+def _each(some: Some) -> list[Any]:
+    return some if isinstance(some, list) else [some]
+
+
+def _merged(combiner: analyzer_nodes.Combiner, accumulated: Iterable[Lazy]) -> Any:
+    """A combiner's results from encoded accumulators, merged as Beam would, one after the other."""
+    coder = coder_of(combiner)
+    merged = combiner.create_accumulator()
+    for encoded in accumulated:
+        merged = combiner.merge_accumulators([merged, coder.decode_cache(encoded())])
+    return combiner.extract_output(merged)

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 import tensorflow_transform as tft
 from absl import logging
-from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform import impl_helper
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 from tfx import types
-from tfx.components.transform import executor, executor_utils, labels
-from tfx.components.util import examples_utils, udf_utils
+from tfx.components.transform import executor, executor_utils
+from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import io_utils
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
-from tfx_bsl.public.tfxio import RecordBatchesOptions
 from tfx_bsl.tfxio.tf_example_record import TFExampleRecord
 
 from custom_components.beam import runs_here
 from custom_components.example_gen.write import SplitWriter
 from custom_components.resolvers import oldest_first, span_of
-from custom_components.transform.analyze import Analyzed, Unsupported, analyze
+from custom_components.transform import cache
+from custom_components.transform.analyze import Unsupported
+from custom_components.transform.graph import FINGERPRINT, Preprocessing
+from custom_components.transform.rows import batches, source
 from models.manifest import EXAMPLE_ROW_FILE, plain
 from pipeline import progress
 
 Artifacts = dict[str, list[types.Artifact]]
-
-_BATCH_ROWS = 8192
 
 
 class Executor(executor.Executor):
@@ -46,29 +43,32 @@ class Executor(executor.Executor):
     ) -> None:
         """Fills `transform_graph` and `transformed_examples`, as TFX's executor does.
 
-        What only a Beam pipeline can do, TFX's executor does: a distributed runner, statistics, an
-        analyzer cache, other examples than gzipped TFRecords of tf.Examples, analyzers that are
-        neither combiners nor vocabularies by frequency.
+        What only a Beam pipeline can do, TFX's executor does: a distributed runner, statistics,
+        other examples than gzipped TFRecords of tf.Examples, analyzers that are neither combiners
+        nor vocabularies by frequency.
+
+        An `analyzer_cache` saves the analysis of the spans that are in it, and what was learned
+        from each span of this window goes to `updated_analyzer_cache`: in a form of this executor,
+        which TFX's passes over, as this one does TFX's. A `base_transform_graph` that the same
+        preprocessing made is taken over as it is, and nothing is analysed; TFX's executor knows no
+        such input, and analyses.
         """
-        examples = oldest_first(input_dict[keys.EXAMPLES_KEY])
-        input_dict = input_dict | {keys.EXAMPLES_KEY: examples}
+        input_dict = input_dict | {keys.EXAMPLES_KEY: oldest_first(input_dict[keys.EXAMPLES_KEY])}
+        preprocessing = Preprocessing.of(input_dict, exec_properties)
         try:
-            self._check(input_dict, output_dict, exec_properties)
-            _run_here(input_dict, output_dict, exec_properties)
+            self._check(input_dict, exec_properties)
+            _run_here(preprocessing, input_dict, output_dict, exec_properties)
         except Unsupported as reason:
             logging.info("Transform goes through a Beam pipeline: %s", reason)
             super().Do(input_dict, output_dict, exec_properties)
-        _describe(input_dict, output_dict)
+        _describe(preprocessing, input_dict, output_dict)
 
-    def _check(
-        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
-    ) -> None:
+    def _check(self, input_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Raises Unsupported if something is asked for that only the Beam pipeline does."""
         if not runs_here(self._beam_pipeline_args):
             raise Unsupported("it is configured to run elsewhere")
         asked_for = {
             "statistics": not exec_properties.get(keys.DISABLE_STATISTICS_KEY),
-            "an analyzer cache": keys.UPDATED_ANALYZER_CACHE_KEY in output_dict,
             "TensorFlow 1": exec_properties.get(keys.FORCE_TF_COMPAT_V1_KEY),
             "save options": exec_properties.get(keys.SAVE_OPTIONS_KEY),
             "a module file": not exec_properties.get(keys.PREPROCESSING_FN_KEY),
@@ -84,28 +84,29 @@ class Executor(executor.Executor):
                 raise Unsupported("the examples are not in gzipped TFRecords")
 
 
-def _describe(input_dict: Artifacts, output_dict: Artifacts) -> None:
+def _describe(preprocessing: Preprocessing, input_dict: Artifacts, output_dict: Artifacts) -> None:
     """Says what the outputs were made from: the span of each, and a raw row for those who ask."""
     examples = input_dict[keys.EXAMPLES_KEY]
-    for source, made in zip(
-        examples, output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY, []), strict=False
-    ):
-        made.set_int_custom_property("span", span_of(source))
-    schema_file = io_utils.get_only_uri_in_dir(
-        artifact_utils.get_single_uri(input_dict[keys.SCHEMA_KEY])
-    )
-    schema = io_utils.SchemaReader().read(schema_file)
+    for of, made in zip(examples, output_dict.get(keys.TRANSFORMED_EXAMPLES_KEY, []), strict=False):
+        made.set_int_custom_property("span", span_of(of))
+    for cached in output_dict.get(keys.UPDATED_ANALYZER_CACHE_KEY, []):
+        cached.set_int_custom_property("span", span_of(examples[-1]))
     split = artifact_utils.decode_split_names(examples[-1].split_names)[0]
-    batch = next(_batches(_sources(examples[-1:], split, schema)[0])).slice(0, 1).to_pylist()
+    rows = source(examples[-1], split, preprocessing.schema)
+    batch = next(batches(rows)).slice(0, 1).to_pylist()
     row = {name: (values or [None])[0] for name, values in batch[0].items()}
-    folder = artifact_utils.get_single_uri(output_dict[keys.TRANSFORM_GRAPH_KEY])
-    fileio.makedirs(folder)
-    with fileio.open(f"{folder}/{EXAMPLE_ROW_FILE}", "w") as file:
+    graph = artifact_utils.get_single_instance(output_dict[keys.TRANSFORM_GRAPH_KEY])
+    graph.set_string_custom_property(FINGERPRINT, preprocessing.fingerprint)
+    fileio.makedirs(graph.uri)
+    with fileio.open(f"{graph.uri}/{EXAMPLE_ROW_FILE}", "w") as file:
         file.write(json.dumps(plain(row)))
 
 
 def _run_here(
-    input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    preprocessing: Preprocessing,
+    input_dict: Artifacts,
+    output_dict: Artifacts,
+    exec_properties: dict[str, Any],
 ) -> None:
     examples = input_dict[keys.EXAMPLES_KEY]
     executor_utils.MatchNumberOfTransformedExamplesArtifacts(input_dict, output_dict)
@@ -114,69 +115,25 @@ def _run_here(
         exec_properties.get(keys.SPLITS_CONFIG_KEY), examples
     )
     executor_utils.SetSplitNames(splits.transform, transformed)
-    preprocessing_fn = executor_utils.MaybeBindCustomConfig(
-        {labels.CUSTOM_CONFIG: exec_properties.get(keys.CUSTOM_CONFIG_KEY)},
-        udf_utils.get_fn(exec_properties, keys.PREPROCESSING_FN_KEY),
-    )
-    schema_file = io_utils.get_only_uri_in_dir(
-        artifact_utils.get_single_uri(input_dict[keys.SCHEMA_KEY])
-    )
-    schema = io_utils.SchemaReader().read(schema_file)
     folder = artifact_utils.get_single_uri(output_dict[keys.TRANSFORM_GRAPH_KEY])
-
-    to_analyze = [
-        source for split in splits.analyze for source in _sources(examples, split, schema)
-    ]
-    with tempfile.TemporaryDirectory() as scratch:
-        analyzed = analyze(
-            preprocessing_fn,
-            lambda: (batch for source in to_analyze for batch in _batches(source)),
-            to_analyze[0].TensorAdapter(),
-            folder=scratch,
-        )
-        metadata_io.write_metadata(
-            dataset_metadata.DatasetMetadata(schema),
-            f"{folder}/{tft.TFTransformOutput.RAW_METADATA_DIR}",
-        )
-        metadata = _write_graph(analyzed, folder)
-    to_transform = [
-        source for split in splits.transform for source in _sources(examples, split, schema)
-    ]
+    if base := preprocessing.base(input_dict):
+        io_utils.copy_dir(base, folder)
+        accumulated = preprocessing.cached(input_dict, preprocessing.datasets(examples))
+    else:
+        accumulated = preprocessing.write(input_dict, folder)
+    for updated in output_dict.get(keys.UPDATED_ANALYZER_CACHE_KEY, []):
+        cache.write(updated.uri, accumulated, preprocessing.fingerprint)
     if transformed:
+        sources = [
+            source(artifact, split, preprocessing.schema)
+            for split in splits.transform
+            for artifact in examples
+        ]
         transform(
             f"{folder}/{tft.TFTransformOutput.TRANSFORM_FN_DIR}",
-            metadata,
-            dict(zip(executor_utils.GetSplitPaths(transformed), to_transform, strict=True)),
+            metadata_io.read_metadata(f"{folder}/{tft.TFTransformOutput.TRANSFORMED_METADATA_DIR}"),
+            dict(zip(executor_utils.GetSplitPaths(transformed), sources, strict=True)),
         )
-
-
-def _sources(
-    examples: Sequence[types.Artifact], split: str, schema: schema_pb2.Schema
-) -> list[TFExampleRecord]:
-    return [
-        TFExampleRecord(
-            file_pattern=io_utils.all_files_pattern(uri),
-            telemetry_descriptors=["Transform"],
-            schema=schema,
-        )
-        for uri in artifact_utils.get_split_uris(examples, split)
-    ]
-
-
-def _write_graph(analyzed: Analyzed, folder: str) -> dataset_metadata.DatasetMetadata:
-    """Writes what `tft.TFTransformOutput` reads; gives the transformed columns' metadata."""
-    metadata = metadata_io.read_metadata(f"{analyzed.saved_model}/{impl_helper.METADATA_DIR_NAME}")
-    transformed = f"{folder}/{tft.TFTransformOutput.TRANSFORMED_METADATA_DIR}"
-    metadata_io.write_metadata(metadata, transformed)
-    if analyzed.assets:
-        with fileio.open(f"{transformed}/{tft.TFTransformOutput.ASSET_MAP}", "w") as file:
-            file.write(json.dumps(analyzed.assets))
-    io_utils.copy_dir(
-        analyzed.saved_model,
-        f"{folder}/{tft.TFTransformOutput.TRANSFORM_FN_DIR}",
-        deny_regex_patterns=[impl_helper.METADATA_DIR_NAME],
-    )
-    return metadata
 
 
 def transform(
@@ -194,17 +151,11 @@ def transform(
     converter = impl_helper.make_tensor_to_arrow_converter(metadata.schema)
     encoder = RecordBatchToExamplesEncoder(metadata.schema)
     done = 0
-    for prefix, source in sources.items():
+    for prefix, rows in sources.items():
         writer = SplitWriter(f"{prefix}-00000-of-00001.gz")
-        for batch in _batches(source):
+        for batch in batches(rows):
             outputs = model.apply_transform_model(inputs.ToBatchTensors(batch))
             writer.write(encoder.encode(converter.convert(outputs)))
             done += len(batch)
             progress.report(done, None, "rows")
         writer.close()
-
-
-def _batches(source: TFExampleRecord) -> Iterator[pa.RecordBatch]:
-    options = RecordBatchesOptions(_BATCH_ROWS, drop_final_batch=False, num_epochs=1, shuffle=False)
-    batches: Iterable[pa.RecordBatch] = source.RecordBatches(options)
-    yield from batches

@@ -28,6 +28,7 @@ class TunerSpec(ComponentSpec):
         "train": ExecutionParameter(type=str),
         "tune": ExecutionParameter(type=str),
         "memory_budget": ExecutionParameter(type=float),
+        "half_life": ExecutionParameter(type=float, optional=True),
         "study_folder": ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {
@@ -65,6 +66,7 @@ class Tuner(BaseComponent):
         tune: TuneConfig,
         study_folder: str,
         memory_budget: float = 1.0,
+        half_life: float | None = None,
         search: str | None = None,
     ) -> None:
         """Defines the node.
@@ -79,6 +81,7 @@ class Tuner(BaseComponent):
           study_folder: a folder of this machine where searches are kept, so that one that was
             interrupted goes on; with a URL it begins anew.
           memory_budget: GiB that the rows may take in memory.
+          half_life: by how many spans' age a row counts half; by default all count the same.
           search: dotted name of a `models.tuning.trainers.Search`, in place of the framework's.
 
         Raises:
@@ -99,6 +102,7 @@ class Tuner(BaseComponent):
                 train=train.only(framework).model_dump_json(),
                 tune=_space_of_one(framework, tune).model_dump_json(),
                 memory_budget=memory_budget,
+                half_life=half_life,
                 study_folder=study_folder,
                 best_hyperparameters=OutputChannel(
                     HyperParameters, self, keys.BEST_HYPERPARAMETERS_KEY

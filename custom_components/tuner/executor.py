@@ -14,8 +14,8 @@ from tfx.types import standard_component_specs as keys
 from tfx.types.artifact import Artifact
 from tfx.utils import io_utils
 
-from custom_components.resolvers import oldest_first
-from models.dataset import Rows, read
+from custom_components.resolvers import oldest_first, span_of
+from models.dataset import Rows, read, weights_by_age
 from models.features import ModelInputs
 from models.tuning import result
 from pipeline.config import FeaturesConfig
@@ -78,6 +78,9 @@ def _read(
         graph.transformed_feature_spec(),
         graph.vocabulary_size_by_name,
     )
-    folders = artifact_utils.get_split_uris(oldest_first(input_dict[keys.EXAMPLES_KEY]), "train")
+    examples = oldest_first(input_dict[keys.EXAMPLES_KEY])
+    folders = artifact_utils.get_split_uris(examples, "train")
     files = [io_utils.all_files_pattern(folder) for folder in folders]
-    return read(files, inputs, memory_budget=exec_properties["memory_budget"]), inputs.sizes
+    weights = weights_by_age([*map(span_of, examples)], exec_properties.get("half_life"))
+    budget = exec_properties["memory_budget"]
+    return read(files, inputs, weights=weights, memory_budget=budget), inputs.sizes

@@ -173,8 +173,13 @@ class Server(Protocol):
     def schedule_plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What would be sent to have runs start by themselves."""
 
-    def submit(self, package: Package, parameters: Mapping[str, Any]) -> RemoteRun:
-        """Starts a run."""
+    def submit(
+        self, package: Package, parameters: Mapping[str, Any], *, label: str = ""
+    ) -> RemoteRun:
+        """Starts a run; a label, of up to 63 small letters, digits and dashes, finds it again."""
+
+    def labelled(self, label: str) -> list[RemoteRun]:
+        """The pipeline's runs that were started with a label, the newest first, without tasks."""
 
     def schedule(self, package: Package, parameters: Mapping[str, Any]) -> str:
         """Has runs start by themselves as the configuration says; says what changed."""

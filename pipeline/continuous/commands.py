@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
     from pipeline.continuous.observe import Seen
+    from pipeline.continuous.runs import Runner
 
 _DESCRIPTION = """\
 Watch the data for new spans and retrain when the policy, [continuous] in the configuration, says
 so. Each decision is kept in the metadata store, with its numbers and its reason.
 
-Exit code: 0 all is done, 1 something failed or is still arriving: call again, 2 a mistake, or
-another process is at it."""
+Exit code: 0 all is done, 1 something failed, is still arriving, or another process is at it: call
+again, 2 a mistake."""
 
 
 def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
@@ -56,39 +55,48 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
 
 
 def _continuous(arguments: argparse.Namespace) -> int:
+    from pipeline.continuous.lease import LeaseLost
+
+    try:
+        return _watch(arguments)
+    except LeaseLost as lost:
+        print(f"python -m pipeline: {lost}", file=sys.stderr)
+        return 1
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from pipeline.cluster import secrets
     from pipeline.config_file import DEFAULT, load
 
+    secrets.load()
     config = load(arguments.config or DEFAULT, arguments.set)
     if arguments.simulate:
         return _simulate(config)
+    from pipeline.continuous.challengers import Registered
     from pipeline.continuous.lease import Lease
     from pipeline.continuous.loop import Loop
-    from pipeline.continuous.runs import LocalRuns
     from pipeline.continuous.spans import Watch
 
     words = ["--config", str(arguments.config)] if arguments.config else []
     words += [word for text in arguments.set for word in ("--set", text)]
-    webhook = os.environ.get("PIPELINE_WEBHOOK") or config.continuous.webhook
-
+    runner = _runner(config, words)
     failures: list[Mapping[str, str]] = []
+    say = telling(config)
 
     def tell(event: str, facts: Mapping[str, str]) -> None:
         failures.extend([facts] if event == "failed" else [])
-        print(f"{time.strftime('%H:%M:%S')} {_line(event, facts)}", flush=True)
-        if webhook and event != "decided":
-            from pipeline.tasks import finish
-
-            finish.tell(webhook, {"pipeline": config.name, "event": event, **facts})
+        say(event, facts)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # What stops it gives the lease back.
     with Lease(config) as lease:
         loop = Loop(
             config=config,
-            runner=LocalRuns(config, words),
+            runner=runner,
             observe=lambda span: observe_apart(config, span),
             tell=tell,
             lease=lease,
             watch=Watch(config, time.monotonic),
+            challengers=Registered(config),
         )
         try:
             if arguments.follow:
@@ -103,19 +111,53 @@ def _continuous(arguments: argparse.Namespace) -> int:
     return 0 if settled and not failures else 1
 
 
+def _runner(config: PipelineConfig, words: Sequence[str]) -> Runner:
+    """Who carries out the runs; nobody is contacted yet.
+
+    Raises:
+      UserError: the configuration has what would keep them from their work.
+    """
+    from pipeline.continuous.runs import LocalRuns
+
+    here = LocalRuns(config, words)
+    if config.continuous.runner == "local":
+        return here
+    from pipeline.cluster import reach
+    from pipeline.continuous.cluster_runs import ClusterRuns, compiler
+
+    if config.continuous.runner == "vertex":
+        from pipeline.runners.vertex import VertexServer
+
+        reach.check(config, "vertex")
+        vertex = VertexServer(config)
+        return ClusterRuns(config, lambda: vertex, here, compiler("vertex"))
+    from pipeline.runners.kfp_client import KubeflowServer
+
+    reach.check(config)
+    return ClusterRuns(config, lambda: KubeflowServer(config), here, compiler("kfp"))
+
+
+def telling(config: PipelineConfig) -> Callable[[str, Mapping[str, str]], None]:
+    """Who is told what happens: the terminal, the history's pages, the webhook if there is one."""
+    from pipeline.monitoring import pages
+    from pipeline.tasks import finish
+
+    webhook = os.environ.get(finish.WEBHOOK_VARIABLE) or config.continuous.webhook
+
+    def tell(event: str, facts: Mapping[str, str]) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {_line(event, facts)}", flush=True)
+        pages.refresh(config)
+        if webhook and event != "decided":
+            finish.tell(webhook, {"pipeline": config.name, "event": event, **facts})
+
+    return tell
+
+
 def observe_apart(config: PipelineConfig, span: int) -> Seen:
     """Looks at a span in a process of its own, so that TensorFlow does not stay in this one."""
-    from pipeline.continuous.runs import RunFailed
+    from pipeline.continuous.apart import apart
 
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
-        try:
-            return pool.submit(_observe, config, span).result()
-        except BrokenProcessPool:
-            raise RunFailed(
-                f"span {span}: the process that looked at it was ended; the machine may be short "
-                "of memory"
-            ) from None
+    return apart(_observe, config, span, doing=f"looked at span {span}")
 
 
 def _observe(config: PipelineConfig, span: int) -> Seen:

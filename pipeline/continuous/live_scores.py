@@ -1,9 +1,10 @@
-"""How the live model does on a span that it has not learned from, by the evaluator's own means."""
+"""How models do on a span that they have not learned from, by the evaluator's own means."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -16,51 +17,95 @@ from custom_components.evaluator import metrics
 from custom_components.evaluator.bootstrap import Samples, resample
 from custom_components.evaluator.candidates import Models
 from custom_components.evaluator.rows import Batch, Predict
-from custom_components.evaluator.verdict import BOOTSTRAP_FILE, LIVE
+from custom_components.evaluator.verdict import BOOTSTRAP_FILE
 from pipeline.config import Metric, PipelineConfig
 from pipeline.continuous.policy import Score
 from pipeline.errors import UserError
 from pipeline.lineage import files
+from pipeline.lineage.artifact import MODEL
+from pipeline.lineage.payload import SERVED_FORM
 
 if TYPE_CHECKING:
     from pipeline.lineage.artifact import Artifact
 
 
-def score_live(
-    config: PipelineConfig, live: Artifact, examples: Artifact
-) -> dict[Metric, Score] | None:
-    """The live model's metrics on all rows of ingested examples, whatever their split.
+def score(
+    config: PipelineConfig, models: Mapping[str, Artifact], examples: Artifact
+) -> dict[str, dict[Metric, Score]] | None:
+    """Each model's metrics on all rows of ingested examples, whatever their split.
 
-    Rows whose label or prediction is no number that counts are left out, as the evaluator does.
+    The bootstrap's samples are the same for all models. Rows whose label, or one of whose
+    predictions, is no number that counts are left out.
+
+    Returns:
+      By the name that `models` has for each; None where no row is left.
 
     Raises:
-      UserError: the model or the rows cannot be read.
+      UserError: a model or the rows cannot be read.
     """
-    tallies: list[metrics.Tally] = []
-    with files.folder(live) as model:
-        predict = Predict(Models({LIVE: str(model)}))
-        predict.setup()
-        for split in json.loads(examples.properties["split_names"]):
-            name = f"Split-{split}"
-            with files.folder(examples, name) as folder:
-                shards = sorted(str(file) for file in folder.iterdir() if file.is_file())
-                try:
-                    batches = chain.from_iterable(map(predict.process, shards))
-                    tallies.extend(_tally(batch, config) for batch in batches)
-                except tf.errors.OpError:
-                    raise UserError(
-                        f"{examples.uri}/{name}: not tf.Examples; {files.DAMAGED}"
-                    ) from None
-    if not tallies or not sum(found.sums[:, metrics.ROWS].sum() for found in tallies):
+    with ExitStack() as held:
+        folders = {
+            name: str(
+                held.enter_context(files.folder(model, SERVED_FORM if model.type == MODEL else ""))
+            )
+            for name, model in models.items()
+        }
+        tallies = list(_tallies(config, Models(folders), examples))
+    totals = {name: metrics.add_up(part[name] for part in tallies) for name in models if tallies}
+    if not any(total.sums[:, metrics.ROWS].sum() for total in totals.values()):
         return None
-    whole = metrics.add_up(tallies)
-    measured = metrics.measure(whole)
-    drawn = resample({LIVE: whole}, {LIVE: measured}, config.evaluate.replicates).get(LIVE, {})
-    before, before_samples = _at_push(live)
+    measured = {name: metrics.measure(total) for name, total in totals.items()}
+    drawn = resample(totals, measured, config.evaluate.replicates)
+    return {
+        name: _scores(measured[name], drawn.get(name, {}), *_at_push(model))
+        for name, model in models.items()
+    }
+
+
+def _tallies(
+    config: PipelineConfig, models: Models, examples: Artifact
+) -> Iterator[dict[str, metrics.Tally]]:
+    predict = Predict(models)
+    predict.setup()
+    for split in json.loads(examples.properties["split_names"]):
+        name = f"Split-{split}"
+        with files.folder(examples, name) as folder:
+            shards = sorted(str(file) for file in folder.iterdir() if file.is_file())
+            try:
+                for batch in chain.from_iterable(map(predict.process, shards)):
+                    yield _tally(batch, config)
+            except tf.errors.OpError:
+                raise UserError(
+                    f"{examples.uri}/{name}: not tf.Examples; {files.DAMAGED}"
+                ) from None
+
+
+def _tally(batch: Batch, config: PipelineConfig) -> dict[str, metrics.Tally]:
+    column = batch.values(config.features.label).cast(pa.float64()).fill_null(np.nan)
+    labels = column.to_numpy(zero_copy_only=False)
+    usable = np.isin(labels, (0, 1))
+    for predictions in batch.predictions.values():
+        usable &= (predictions >= 0) & (predictions <= 1)
+    blocks = batch.blocks(config.data.split_by or "")[usable]
+    threshold = config.evaluate.decision_threshold
+    return {
+        name: metrics.tally(
+            metrics.score(labels[usable] == 1, predictions[usable], blocks, threshold), slice(None)
+        )
+        for name, predictions in batch.predictions.items()
+    }
+
+
+def _scores(
+    measured: Mapping[Metric, float],
+    samples: Samples,
+    before: Mapping[Metric, float],
+    before_samples: Samples,
+) -> dict[Metric, Score]:
     return {
         metric: Score(
             value=value,
-            samples=_numbers(drawn, metric),
+            samples=_numbers(samples, metric),
             before=before.get(metric),
             before_samples=_numbers(before_samples, metric),
         )
@@ -69,34 +114,21 @@ def score_live(
     }
 
 
-def _tally(batch: Batch, config: PipelineConfig) -> metrics.Tally:
-    column = batch.values(config.features.label).cast(pa.float64()).fill_null(np.nan)
-    labels, predictions = column.to_numpy(zero_copy_only=False), batch.predictions[LIVE]
-    usable = np.isin(labels, (0, 1)) & (predictions >= 0) & (predictions <= 1)
-    scores = metrics.score(
-        labels[usable] == 1,
-        predictions[usable],
-        batch.blocks(config.data.split_by or "")[usable],
-        config.evaluate.decision_threshold,
-    )
-    return metrics.tally(scores, slice(None))
-
-
 def _numbers(samples: Samples, metric: Metric) -> tuple[float, ...]:
     return tuple(samples[metric].tolist()) if metric in samples else ()
 
 
-def _at_push(live: Artifact) -> tuple[Mapping[Metric, float], Samples]:
-    """The live model's metrics when it was judged, and their samples; nothing where they went."""
-    evaluation = live.evaluation()
+def _at_push(model: Artifact) -> tuple[Mapping[Metric, float], Samples]:
+    """A model's metrics when it was judged, and their samples; nothing where they went."""
+    evaluation = model.evaluation()
     try:
-        measured = live.metrics()
+        measured = model.metrics()
         assert evaluation is not None  # or it had no metrics
         with files.folder(evaluation) as folder:
             table = pq.read_table(folder / BOOTSTRAP_FILE).to_pylist()
     except (UserError, OSError):
         return {}, {}
-    name = live.properties.get("framework")
+    name = model.properties.get("framework")
     samples = {
         Metric(row["metric"]): np.asarray(row["values"], np.float64)
         for row in table

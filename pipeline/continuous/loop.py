@@ -6,20 +6,33 @@ deliveries were decided about, and which run was begun and not ended.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pipeline.config import PipelineConfig
+from pipeline.continuous import trial
+from pipeline.continuous.challengers import Challengers
 from pipeline.continuous.lease import Lease, LeaseLost
-from pipeline.continuous.observe import Seen
+from pipeline.continuous.observe import Seen, observed_json
 from pipeline.continuous.policy import Policy
 from pipeline.continuous.runs import RefusedSpan, RunFailed, Runner
 from pipeline.continuous.spans import Arrival, Watch
 from pipeline.errors import UserError
 from pipeline.store import decisions
-from pipeline.store.decisions import COMPLETE, FAILED, REFUSED, RETRAIN, RUNNING, WAIT, Record
+from pipeline.store.decisions import (
+    COMPLETE,
+    FAILED,
+    KEEP,
+    PROMOTE,
+    REFUSED,
+    RETRAIN,
+    RUNNING,
+    WAIT,
+    Record,
+)
 
 _RECHECK = timedelta(days=1)
 """How long a span may wait before it is asked anew whether time alone has made a reason."""
@@ -45,6 +58,7 @@ class Loop:
     tell: Tell
     lease: Lease
     watch: Watch
+    challengers: Challengers
     now: Callable[[], datetime] = _now
     _not_before: dict[int, datetime] = field(default_factory=dict)
     """When a span may be tried again that could not be ingested."""
@@ -85,14 +99,17 @@ class Loop:
         return self._finish() and settled
 
     def _finish(self) -> bool:
-        """Goes on with a run that a decision has begun; whether none is left."""
-        left = [one for one in self._all() if one.state == RUNNING]
-        return all(self._train(one) for one in reversed(left))
+        """Goes on with what a decision has begun; whether nothing is left."""
+        left = [one for one in self._every() if one.state == RUNNING]
+        return all(self._carry_out(one) for one in reversed(left)) and self._crown()
 
-    def _train(self, decision: Record) -> bool:
+    def _carry_out(self, decision: Record) -> bool:
         if decision.next_try and decision.next_try > self.now():
             return False
-        span, window = self._learned_from(decision.span)
+        return self._train(decision) if decision.verdict == RETRAIN else self._settle(decision)
+
+    def _train(self, decision: Record) -> bool:
+        span = self._newest_with(decision.span)
 
         def begun(run_id: str) -> None:
             with decisions.alone(self.config) as store:
@@ -100,7 +117,7 @@ class Loop:
 
         self.lease.check()
         try:
-            done = self.runner.train(decision.id, span, window, decision.reason, begun)
+            done = self.runner.train(decision.id, span, decision.reason, begun)
         except RunFailed as failed:
             return self._failed(decision, str(failed))
         with decisions.alone(self.config) as store:
@@ -108,6 +125,39 @@ class Loop:
         outcome = f"version {done.pushed} is live" if done.pushed else "the live model stays"
         self._say("retrained", decision, run_id=done.run_id, outcome=outcome)
         return True
+
+    def _settle(self, decision: Record) -> bool:
+        """Has the challenger go live, or drops it, as was decided; whether that is over."""
+        version = json.loads(decision.observed)["challenger"]["version"]
+        self.lease.check()
+        try:
+            if decision.verdict == PROMOTE:
+                outcome = f"version {self.challengers.promote(version)} is live"
+            else:
+                self.challengers.drop(version)
+                outcome = "the live model stays"
+        except UserError as failed:
+            return self._failed(decision, str(failed))
+        with decisions.alone(self.config) as store:
+            decisions.ended(store, decision.id, COMPLETE)
+        self._say(
+            "promoted" if decision.verdict == PROMOTE else "dropped", decision, outcome=outcome
+        )
+        return True
+
+    def _crown(self) -> bool:
+        """Has a challenger go live that there is nothing to compare with; whether that is over."""
+        newest = next(iter(self._every()), None)
+        if newest and (newest.verdict, newest.state) == (PROMOTE, FAILED):
+            return True  # It was given up; the next span asks again.
+        span = self.challengers.unopposed()
+        if span is None:
+            return True
+        seen = self.observe(span)
+        assert seen.observation.challenger is not None
+        version = seen.observation.challenger.version
+        reason = f"Span {span}: challenger version {version} goes live, because no model is."
+        return self._carry_out(self._keep(span, ("", ""), PROMOTE, reason, seen=seen))
 
     def _failed(self, decision: Record, failure: str) -> bool:
         """Keeps that a try failed; whether it was the last one."""
@@ -134,7 +184,7 @@ class Loop:
         self.lease.check()
         try:
             self.runner.ingest(span)
-            seen = self.observe(span)
+            seen = self._tried(self.observe(span), (content, arrival.digest))
         except RefusedSpan as refused:
             reason = f"Span {span}: refused, because {refused}."
             made = self._keep(span, (content, arrival.digest), REFUSED, reason)
@@ -147,15 +197,18 @@ class Loop:
             facts = {"span": str(span), "failure": str(failed)}
             self.tell("failed", facts | {"outcome": f"tried again from {again:%H:%M:%S} UTC on"})
             return False
+        if seen is None:
+            return False
         self._failures.pop(span, None)
         decision = Policy(self.config.continuous).decide(seen.observation)
         verdict, reason = (RETRAIN if decision.retrain else WAIT), decision.reason
-        newest, window = self._learned_from(span)
-        if span <= newest - window:
+        newest = self._newest_with(span)
+        first = max(0, newest - self.config.data.window_at(newest) + 1)
+        if span < first:
             verdict = WAIT
             reason = (
                 f"Span {span}: no run, because it came late: a run learns from spans "
-                f"{newest - window + 1} to {newest} (data.window)."
+                f"{first} to {newest} (data.window)."
             )
         made = self._keep(
             span,
@@ -163,15 +216,26 @@ class Loop:
             verdict,
             f"{kind}{reason}",
             decision.numbers(),
-            seen.inputs,
+            seen,
         )
         self._say("decided", made)
         return True
 
+    def _tried(self, seen: Seen, delivery: tuple[str, str]) -> Seen | None:
+        """Compares a challenger with the live model; what is seen then, None if it has to wait."""
+        found = trial.outcome(seen.observation, self.config.select, self.config.evaluate)
+        if found is None:
+            return seen
+        verdict = PROMOTE if found.promote else KEEP
+        made = self._keep(seen.observation.span, delivery, verdict, found.reason, seen=seen)
+        if not self._carry_out(made):
+            return None
+        return self.observe(seen.observation.span) if found.promote else seen
+
     def _check_waiting(self) -> None:
         """Asks anew about the newest span, as a schedule or an age may ask for a run by now."""
         newest = next((one for one in self._all() if one.verdict != REFUSED), None)
-        newest = newest and self._known(self._learned_from(newest.span)[0])[0]
+        newest = newest and self._known(self._newest_with(newest.span))[0]
         if newest is None or newest.verdict != WAIT:
             return
         last = max(newest.when, self._checked or newest.when)
@@ -183,22 +247,16 @@ class Loop:
         decision = policy.decide(seen.observation)
         if decision.retrain:  # That it waits on is known.
             delivery, numbers = (newest.content, newest.listing), decision.numbers()
-            made = self._keep(newest.span, delivery, RETRAIN, decision.reason, numbers, seen.inputs)
+            made = self._keep(newest.span, delivery, RETRAIN, decision.reason, numbers, seen)
             self._say("decided", made)
 
-    def _learned_from(self, span: int) -> tuple[int, int]:
-        """The newest span that a run for `span` learns from, and how many it takes.
+    def _newest_with(self, span: int) -> int:
+        """The newest span that a run for `span` learns from: one that was not refused.
 
-        A span that came late, or again, does not take the run back in time. Spans that were refused
-        are left out, and those before them.
+        A span that came late, or again, does not take the run back in time.
         """
         newest_of = _newest_of(self._all())
-        taken = [n for n, one in newest_of.items() if one.verdict != REFUSED]
-        newest = max([span, *taken])
-        # What was refused of `span` itself was another delivery of it.
-        bad = [n for n, one in newest_of.items() if one.verdict == REFUSED and n != span]
-        last_bad = max((n for n in bad if n < newest), default=-1)
-        return newest, min(self.config.data.window, newest - last_bad)
+        return max([span, *(n for n, one in newest_of.items() if one.verdict != REFUSED)])
 
     def _keep(
         self,
@@ -207,7 +265,7 @@ class Loop:
         verdict: str,
         reason: str,
         numbers: str = "[]",
-        inputs: Mapping[str, int] | None = None,
+        seen: Seen | None = None,
     ) -> Record:
         facts = decisions.Facts(
             pipeline=self.config.name,
@@ -218,15 +276,20 @@ class Loop:
             reason=reason,
             numbers=numbers,
             policy=self.config.continuous.model_dump_json(),
+            observed=observed_json(seen, self.config.continuous.drift) if seen else "",
         )
         self.lease.check()
         with decisions.alone(self.config) as store:
-            made = decisions.write(store, facts, inputs or {})
-        return next(one for one in self._all() if one.id == made)
+            made = decisions.write(store, facts, seen.inputs if seen else {})
+        return next(one for one in self._every() if one.id == made)
 
-    def _all(self) -> tuple[Record, ...]:
+    def _every(self) -> tuple[Record, ...]:
         with decisions.alone(self.config) as store:
             return decisions.read(store, self.config.name)
+
+    def _all(self) -> list[Record]:
+        """The decisions about deliveries: not those about challengers."""
+        return [one for one in self._every() if one.verdict not in (PROMOTE, KEEP)]
 
     def _known(self, span: int) -> list[Record]:
         return [one for one in self._all() if one.span == span]

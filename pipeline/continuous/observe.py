@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
+import numpy as np
+
+from custom_components.evaluator.verdict import LIVE
+from custom_components.registrar import tags
+from custom_components.registrar.record import CHALLENGER
 from pipeline import lineage
-from pipeline.config import PipelineConfig
-from pipeline.continuous.policy import Drifted, Moved, Observation
+from pipeline.config import Metric, PipelineConfig
+from pipeline.continuous.policy import (
+    Challenger,
+    Drifted,
+    Moved,
+    Observation,
+    Score,
+    drifted_columns,
+)
+from pipeline.continuous.runs import RunFailed
+from pipeline.continuous_config import DriftRule
 from pipeline.errors import UserError
 from pipeline.lineage.artifact import EXAMPLES, Artifact
 from pipeline.lineage.store import Store
 from pipeline.store.decisions import RETRAIN
 
 STATISTICS = "ExampleStatistics"
+_ENDS = (0.05, 0.95)
+"""The percentiles of the bootstrap's samples that are kept of a score."""
 _DRIFT_SPLIT = "train"
 """The split whose statistics are compared, as the data gate does."""
 
@@ -28,7 +46,7 @@ class Seen:
 
     observation: Observation
     inputs: Mapping[str, int] = field(default_factory=dict)
-    """The artifacts' numbers, by what they are: examples, statistics, live_model."""
+    """The artifacts' numbers, by what they are: examples, statistics, live_model, challenger."""
 
 
 def observe(
@@ -45,6 +63,7 @@ def observe(
 
     Raises:
       UserError: the span is not in the store, or not as it should be.
+      RunFailed: MLflow, which knows the challenger, cannot be asked; another try may.
     """
     if ingest is not None:
         ingest(span)
@@ -56,7 +75,8 @@ def observe(
             f"span {span} has no statistics: its data gate was not reached; run the pipeline with "
             f"--span {span} --to DataGate"
         )
-    live = _live_model(store)
+    live = live_model(store)
+    waits = waiting_challenger(config)
     splits = statistics.statistics().splits
     rows = sum(statistics.statistics(split).rows for split in splits)
     started = [one for one in store.decisions() if one.verdict == RETRAIN]
@@ -67,33 +87,127 @@ def observe(
         rows=rows,
         is_new=not _trained_on(examples),
         runs=tuple(one.when for one in started if one.pipeline == config.name),
+        challenger=waits,
     )
+    if waits is not None:
+        inputs["challenger"] = waits.artifact
     if live is None:
         return Seen(known, inputs)
     learned = live.data()
     spans = live.data_spans()
     since = [n for n in _spans_there(store) if n > max(spans, default=-1) and n <= span]
-    scores = None
-    if examples not in learned:
-        from pipeline.continuous.live_scores import score_live  # brings TensorFlow
+    tried = max((n for n in since if _trained_on(store.span(n)[-1])), default=-1)
+    models = {LIVE: live} if examples not in learned else {}
+    if waits is not None:
+        challenger = store.artifact(waits.artifact)
+        # Only on what is newer than all that either knows.
+        if span > max((*spans, *challenger.data_spans()), default=-1):
+            models[CHALLENGER] = challenger
+    scores = _scores(config, models, examples)
+    observation = replace(
+        known,
+        live_since=live.created,
+        live_version=str(live.properties.get("pushed_version", "")),
+        learned=spans,
+        unlearned=sum(n > tried for n in since),
+        drift=_drift(config, store, learned, [*since, span], span),
+        scores=scores.get(LIVE),
+        challenger=waits and replace(waits, scores=scores.get(CHALLENGER)),
+    )
+    return Seen(observation, {**inputs, "live_model": live.id})
 
-        scores = score_live(config, live, examples)
-    return Seen(
-        Observation(
-            **{
-                **vars(known),
-                "live_since": live.created,
-                "learned": spans,
-                "unlearned": len(since),
-                "drift": _drift(config, store, learned, [*since, span], span),
-                "scores": scores,
-            }
-        ),
-        {**inputs, "live_model": live.id},
+
+def observed_json(seen: Seen, rule: DriftRule) -> str:
+    """What was seen, as the store keeps it with a decision.
+
+    Returns:
+      An object with span, rows, is_new, live (the artifact's id), live_version, live_since (ISO
+      8601), learned, unlearned, drift (of each span: its columns, and whether each has moved by
+      `rule`), scores (of each metric: value, low, high, and before, before_low, before_high) and
+      challenger (version, artifact, scores); null where there is none.
+    """
+    found = seen.observation
+    waits = found.challenger
+    return json.dumps(
+        {
+            "span": found.span,
+            "rows": found.rows,
+            "is_new": found.is_new,
+            "live": seen.inputs.get("live_model"),
+            "live_version": found.live_version,
+            "live_since": found.live_since and found.live_since.isoformat(),
+            "learned": found.learned,
+            "unlearned": found.unlearned,
+            "drift": [_drift_json(one, rule) for one in found.drift],
+            "scores": _scores_json(found.scores),
+            "challenger": waits
+            and {
+                "version": waits.version,
+                "artifact": waits.artifact,
+                "scores": _scores_json(waits.scores),
+            },
+        }
     )
 
 
-def _live_model(store: Store) -> Artifact | None:
+def _drift_json(drifted: Drifted, rule: DriftRule) -> dict[str, Any]:
+    moved = drifted_columns(rule, drifted)
+    columns = [{**asdict(one), "moved": one in moved} for one in drifted.columns]
+    return {"span": drifted.span, "columns": columns}
+
+
+def _scores_json(
+    scores: Mapping[Metric, Score] | None,
+) -> dict[str, dict[str, float | None]] | None:
+    return {metric: _score_json(score) for metric, score in scores.items()} if scores else None
+
+
+def _score_json(score: Score) -> dict[str, float | None]:
+    low, high = _ends(score.value, score.samples)
+    kept = {"value": score.value, "low": low, "high": high, "before": score.before}
+    if score.before is not None:
+        kept["before_low"], kept["before_high"] = _ends(score.before, score.before_samples)
+    return kept
+
+
+def _ends(value: float, samples: tuple[float, ...]) -> tuple[float, float]:
+    drawn = np.asarray(samples, np.float64)
+    defined = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(defined if defined.size else [value], _ENDS)
+    return float(low), float(high)
+
+
+def _scores(
+    config: PipelineConfig, models: Mapping[str, Artifact], examples: Artifact
+) -> dict[str, dict[Metric, Score]]:
+    if not models:
+        return {}
+    from pipeline.continuous.live_scores import score  # brings TensorFlow
+
+    return score(config, models, examples) or {}
+
+
+def waiting_challenger(config: PipelineConfig) -> Challenger | None:
+    """What waits for its trial, where challengers have one.
+
+    Raises:
+      RunFailed: MLflow does not answer, or the registry is at work; another try may.
+    """
+    if config.registration.approval != "shadow":
+        return None
+    from pipeline.registry.live import challenger  # brings MLflow
+
+    try:
+        version = challenger(config)
+    except UserError as error:
+        raise RunFailed(f"the challenger is not known: {error}") from None
+    if version is None:
+        return None
+    return Challenger(str(version.number), int(version.tags[tags.MODEL]))
+
+
+def live_model(store: Store) -> Artifact | None:
+    """The live model, if there is one."""
     try:
         return store.live_model()
     except UserError:

@@ -37,7 +37,7 @@ class Drifted:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of the live model on the new span, and when it was judged."""
+    """A metric of a model on the new span, and when it was judged."""
 
     value: float
     samples: tuple[float, ...] = ()
@@ -46,6 +46,19 @@ class Score:
     """What it was when the model was judged before it was pushed; None if that is not known."""
     before_samples: tuple[float, ...] = ()
     """As `samples`, drawn independently; empty: `before` is taken to be exact."""
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A registered model that waits to be compared with the live one."""
+
+    version: str
+    """Its number in the registry."""
+    artifact: int
+    """The id of its Model artifact."""
+    scores: dict[Metric, Score] | None = None
+    """On all rows of the span, in the same samples as the live model's; None if either has learned
+    from it, or it has no labels."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +73,20 @@ class Observation:
     """Whether no run has learned from the span as it is now, nor tried to."""
     live_since: datetime | None = None
     """When the live model was pushed; None if no model is live."""
+    live_version: str = ""
+    """Its version in the serving folder."""
     learned: tuple[int, ...] = ()
     """The spans that the live model learned from."""
     unlearned: int = 0
-    """How many spans have come since the newest of them, this one among them."""
+    """How many spans have come, this one among them, since the newest that a run has learned from:
+    the live model's, or one whose model was no better."""
     drift: tuple[Drifted, ...] = ()
     """Of the span and, before it, of those that came since the live model; in their order."""
     scores: dict[Metric, Score] | None = None
     """Of the live model on all rows of the span; None if it learned from the span, or none is
     live."""
+    challenger: Challenger | None = None
+    """What waits to be compared with the live model, where `register.approval` is shadow."""
     runs: tuple[datetime, ...] = ()
     """When runs were started by earlier decisions."""
 
@@ -175,7 +193,8 @@ class Policy:
         if config.cron:
             yield _schedule(seen, config.cron, ZoneInfo(config.timezone), seen.live_since)
         if config.every_span:
-            yield Finding(Rule.EVERY_SPAN, seen.is_new, None, None, "a new span has come")
+            words = "a new span has come" if seen.is_new else "the span is no new one"
+            yield Finding(Rule.EVERY_SPAN, seen.is_new, None, None, words)
         if config.drift.enabled:
             yield _drift(seen, config.drift)
         for metric in Metric:
@@ -189,7 +208,7 @@ class Policy:
             yield Finding(Rule.AGE, days >= bound, days, bound, words)
         if config.max_age_spans:
             spans, most = seen.unlearned, config.max_age_spans
-            words = f"{_many(spans, 'span has', 'spans have')} come since the live model's last"
+            words = f"{_many(spans, 'span has', 'spans have')} come since the last training"
             yield Finding(Rule.AGE, spans >= most, spans, most, f"{words} (limit {most})")
 
 
@@ -205,7 +224,7 @@ def drifted_columns(rule: DriftRule, drifted: Drifted) -> tuple[Moved, ...]:
 
 
 def _nothing_new(seen: Observation) -> Finding:
-    words = "a run has learned from this span already, as it is"
+    words = f"{'no' if seen.is_new else 'a'} run has learned from this span already, as it is"
     return Finding(Rule.NOTHING_NEW, not seen.is_new, None, None, words)
 
 

@@ -1,4 +1,4 @@
-"""Runs that decisions start, by the local runner in a process of its own."""
+"""Runs that decisions start: what the loop asks for, and how this machine does it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from pipeline import lineage, runs
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lineage.run import Run
+from pipeline.store import decisions
+from pipeline.store.record import SUCCEEDED
 
 _POLL_SECONDS = 1.0
 _GATE = "DataGate"
@@ -52,15 +54,12 @@ class Runner(Protocol):
           RunFailed: it could not be tried.
         """
 
-    def train(
-        self, decision: int, span: int, window: int, note: str, begun: Callable[[str], None]
-    ) -> Done:
+    def train(self, decision: int, span: int, note: str, begun: Callable[[str], None]) -> Done:
         """Runs the pipeline on a span; goes on with what the decision has begun already.
 
         Args:
           decision: whose run it is: it has one, however often this is called.
           span: the newest to learn from.
-          window: how many spans to learn from.
           note: why; kept with the run.
           begun: told the run's id, once it is known.
 
@@ -82,31 +81,28 @@ class LocalRuns:
     def ingest(self, span: int) -> None:
         """Runs the pipeline to its data gate, of this one span."""
         self._wait_for_others()
-        note = f"Span {span}, to decide about it"
-        # One span: another one of the window, which was refused, is no matter here.
+        note = f"Span {span}, {decisions.TO_DECIDE}"
+        # This span alone: others of the window are no matter here.
         window = ["--set", "data.window=1"]
         options = ["--span", str(span), "--to", _GATE, "--note", note]
         code = self._run([*window, *options], lambda: None)
         if code == 0:
             return
-        run = next((r for r in self._runs() if r.note == note), None)
+        run = self._of(note)
         failed = f"span {span} cannot be ingested: {run.reason if run and run.reason else _LOST}"
         if code == 1 and run and run.reason and _DIED not in run.reason:
             raise RefusedSpan(failed)
         raise RunFailed(failed)
 
-    def train(
-        self, decision: int, span: int, window: int, note: str, begun: Callable[[str], None]
-    ) -> Done:
+    def train(self, decision: int, span: int, note: str, begun: Callable[[str], None]) -> Done:
         """Runs the pipeline, or goes on with the decision's run."""
         self._wait_for_others()
-        mark = f"Decision {decision}: "
+        mark = mark_of(decision)
         run = self._of(mark)
-        if run is not None and run.facts.get("outcome") == "succeeded":
+        if run is not None and run.facts.get("outcome") == SUCCEEDED:
             begun(run.id)
-            return _done(run)
-        options = ["--set", f"data.window={window}", "--span", str(span)]
-        options += ["--note", f"{mark}{note}"]
+            return done(run)
+        options = ["--span", str(span), "--note", f"{mark}{note}"]
         newest = next(iter(runs.newest_first(self._config.local_root)), None)
         resumes = run is not None and newest and newest.id == run.id and not newest.finished
         told = False
@@ -124,7 +120,7 @@ class LocalRuns:
         run = self._of(mark)
         if code == 0:
             look()
-            return _done(run) if run else Done("", "")
+            return done(run) if run else Done("", "")
         reason = "the runner refused it; see its words in the log" if code == _REFUSED else _LOST
         if code == 1 and run and run.reason:
             reason = run.reason
@@ -157,17 +153,28 @@ class LocalRuns:
                 except BlockingIOError:
                     time.sleep(_POLL_SECONDS)
 
-    def _runs(self) -> Sequence[Run]:
-        try:
-            return lineage.open(self._config).runs()
-        except UserError:
-            return ()  # There is no store yet.
-
     def _of(self, mark: str) -> Run | None:
-        """The decision's run, the newest if its first try left nothing to go on with."""
-        return next((run for run in self._runs() if run.note.startswith(mark)), None)
+        return next(runs_with(self._config, mark), None)
 
 
-def _done(run: Run) -> Done:
+def mark_of(decision: int) -> str:
+    """What the note of a decision's runs begins with."""
+    return f"Decision {decision}: "
+
+
+def runs_with(config: PipelineConfig, mark: str) -> Iterator[Run]:
+    """The runs in the store whose note begins with `mark`, the newest first.
+
+    A decision has several where its first try left nothing to go on with.
+    """
+    try:
+        known = lineage.open(config).runs()
+    except UserError:
+        return  # There is no store yet.
+    yield from (run for run in known if run.note.startswith(mark))
+
+
+def done(run: Run) -> Done:
+    """What a run that has come to its end came to."""
     pushed = next((a for a in run.outputs("PushedModel") if a.properties.get("pushed") == 1), None)
     return Done(run.id, str(pushed.properties.get("pushed_version", "")) if pushed else "")

@@ -1,4 +1,4 @@
-"""Which spans have come, whole, and whether one came before: by looking at the data's folder."""
+"""Which spans have come, whole, and whether one came before: by looking where the data is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import PipelineConfig, absolute
+from pipeline.errors import UserError
 from pipeline.files import storage
 
 _SPAN = re.compile(r"\{SPAN(?::\d+)?\}")
@@ -80,6 +81,9 @@ class Watch:
     def content(self, arrival: Arrival) -> str:
         """SHA-256 of the span's files: the same for what is delivered twice, whenever it is.
 
+        The files are read, in a bucket too: what S3 calls a file's ETag depends on how it was
+        uploaded and encrypted, so the same rows sent again would look like others.
+
         Raises:
           UserError: a file cannot be read.
         """
@@ -87,14 +91,18 @@ class Watch:
             sha = hashlib.sha256()
             for name, length, _ in arrival.listing:
                 sha.update(f"{name}\0{length}\0".encode())
-                for chunk in self._chunks(name):
-                    sha.update(chunk)
+                try:
+                    for chunk in self._chunks(name):
+                        sha.update(chunk)
+                except OSError as error:
+                    reason = error.strerror or "it went away"
+                    raise UserError(f"{self._folder}/{name} cannot be read: {reason}") from None
             self._contents[arrival.listing] = sha.hexdigest()
         return self._contents[arrival.listing]
 
     def _chunks(self, name: str) -> Iterator[bytes]:
         if storage.is_remote(self._folder):
-            yield storage.read(f"{self._folder}/{name}")
+            yield from storage.chunks(f"{self._folder}/{name}")
             return
         with (Path(self._folder) / name).open("rb") as file:
             while chunk := file.read(_CHUNK):

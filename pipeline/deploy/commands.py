@@ -112,6 +112,23 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         help="false: start none; for CI, whose steps have no conditions",
     )
 
+    command = add("composer", _composer, "put Airflow's DAG and plan into a Composer environment")
+    command.add_argument(
+        "--folder",
+        metavar="gs://BUCKET/dags",
+        required=True,
+        help="of the environment's DAGs; empty: do nothing, for CI, whose steps have no conditions",
+    )
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--image", metavar="REFERENCE|FILE", help="image of the tasks, as `compile` takes it"
+    )
+    what.add_argument(
+        "--commit", metavar="COMMIT", help="once more what was put there of this commit"
+    )
+
+    add("policy", _policy, "have [continuous] decide on the server, in the image that is deployed")
+
     command = add("rollback", _rollback, "put to work again what was deployed before")
     command.add_argument(
         "commit", nargs="?", metavar="COMMIT", help="or what was deployed of this commit"
@@ -243,6 +260,33 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _composer(arguments: argparse.Namespace) -> int:
+    from pipeline.deploy import composer
+    from pipeline.deploy.repository import Repository
+
+    if not arguments.folder:
+        print("No Composer environment was named: nothing is put there.")
+    elif arguments.commit:
+        print(composer.put_back(arguments.folder, arguments.commit))
+    else:
+        given = _config_file(arguments), arguments.set
+        head = Repository().head()
+        print(composer.put(*given, folder=arguments.folder, image=arguments.image, commit=head))
+    return 0
+
+
+def _policy(arguments: argparse.Namespace) -> int:
+    from pipeline.deploy.package import policy
+
+    config = _config(arguments)
+    image = _deployed(config, arguments.target)[0].image
+    given = _config_file(arguments), arguments.set
+    package = policy(*given, target=arguments.target, image=image)
+    run = _server(arguments, config, package.name).submit(package, {})
+    print(f"Started {package.name}, run {run.id}: {run.link}")
+    return 0
+
+
 def _rollback(arguments: argparse.Namespace) -> int:
     _, deployer = _deployer(arguments)
     outcome: Outcome = deployer.rollback(arguments.commit)
@@ -268,14 +312,16 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     return load(_config_file(arguments), arguments.set)
 
 
-def _server(arguments: argparse.Namespace, config: PipelineConfig) -> Server:
+def _server(
+    arguments: argparse.Namespace, config: PipelineConfig, name: str | None = None
+) -> Server:
     if arguments.target == "vertex":
         from pipeline.runners.vertex import VertexServer
 
-        return VertexServer(config)
+        return VertexServer(config, name=name)
     from pipeline.runners.kfp_client import KubeflowServer
 
-    return KubeflowServer(config)
+    return KubeflowServer(config, name=name)
 
 
 def _deployer(arguments: argparse.Namespace) -> tuple[PipelineConfig, Deployer]:

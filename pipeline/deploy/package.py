@@ -11,9 +11,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pipeline.cluster import reach
 from pipeline.cluster.remote import Package
+from pipeline.config import PipelineConfig
+from pipeline.config_file import load
 from pipeline.deploy.repository import CHANGED, label, short
 from pipeline.errors import UserError
+from pipeline.quiet import errors_to
 from pipeline.sections import Section
 
 BUILD = Path("build")
@@ -167,21 +171,39 @@ def compare(
     return here
 
 
+def policy(config_file: Path, overrides: Sequence[str], *, target: Target, image: str) -> Package:
+    """The package that has the policy decide, in `image`, and start runs in it.
+
+    Raises:
+      UserError: the configuration is wrong, or its runs would fail.
+    """
+    given = [*overrides, _of_image(image)]
+    config = _checked(config_file, given, target)
+    with errors_to(BUILD / "compile.log"):
+        from pipeline.runners import policy_task
+
+        return Package(policy_task.compile_package(config, config_file, given, target=target))
+
+
 def _compiled(
     config_file: Path, overrides: Sequence[str], *, target: Target, image: str | None
 ) -> Package:
-    from pipeline.config_file import load
-    from pipeline.quiet import errors_to
-
-    images = [f"tasks.defaults.image={json.dumps(image)}"] if image else []
-    config = load(config_file, [*overrides, *images])
-    BUILD.mkdir(exist_ok=True)
+    config = _checked(config_file, [*overrides, *map(_of_image, filter(None, [image]))], target)
     with errors_to(BUILD / "compile.log"):
         from pipeline.runners import kubeflow
 
-        if problems := kubeflow.problems(config, target):
-            raise UserError("the runs would fail: " + "; ".join(problems) + ".")
         return Package(kubeflow.compile_package(config, target=target))
+
+
+def _of_image(image: str) -> str:
+    return f"tasks.defaults.image={json.dumps(image)}"
+
+
+def _checked(config_file: Path, overrides: Sequence[str], target: Target) -> PipelineConfig:
+    config = load(config_file, overrides)
+    reach.check(config, target)
+    BUILD.mkdir(exist_ok=True)
+    return config
 
 
 def _main_image(package: Package) -> str:

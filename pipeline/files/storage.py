@@ -158,6 +158,19 @@ def read(uri: str) -> bytes:
     return contents
 
 
+def chunks(uri: str) -> Iterator[bytes]:
+    """The contents of a file, a piece after the other.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    with in_words(uri):
+        store, path = at(uri)
+        with store.open_input_stream(path) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+
+
 def write(uri: str, contents: bytes) -> None:
     """Writes a file, which is there whole or not at all."""
     with in_words(uri, writes=True):

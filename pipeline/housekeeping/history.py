@@ -15,6 +15,8 @@ from pipeline.store import record
 PINNED = "pinned"
 """The fact of a run that keeps what it used: "yes", or nothing."""
 _PUSHED_MODEL = "PushedModel"
+_CACHE = "TransformCache"
+_BASES = ("base_model", "base_transform_graph")
 _SOURCE = "source_model_uri"
 _MOVE = "registry-"
 """What the names of the contexts begin with under which `registry` makes a version live."""
@@ -50,6 +52,8 @@ class History:
     """The executions that made an artifact, or were about to."""
     foreign: frozenset[int]
     """The artifacts that another pipeline used as well."""
+    bases: frozenset[tuple[int, int]] = frozenset()
+    """Executions, each with a model or a transform graph of an earlier run that it went on from."""
 
     def used_by(self, run: Run) -> set[int]:
         """The artifacts that a run read or put out, those from the cache included."""
@@ -59,15 +63,18 @@ class History:
         """The artifact and its ancestors.
 
         They end at models that were live before, whose own ancestors made none of this one: it
-        was but compared with them.
+        was but compared with them; and at a model that it went on from, and its transform graph:
+        they are whole by themselves. What only saved an analysis is none of them.
         """
         found = {artifact}
         waiting = [artifact]
         while waiting:
             makers = self.makers.get(waiting.pop(), ())
-            new = {parent for e in makers for parent in self.inputs[e]} - found
+            read = {(e, parent) for e in makers for parent in self.inputs[e]}
+            new = {a for _, a in read if self.artifacts[a].type != _CACHE} - found
             found |= new
-            waiting += [a for a in new if self.artifacts[a].type != _PUSHED_MODEL]
+            ends = {a for e, a in read if (e, a) in self.bases}
+            waiting += [a for a in new - ends if self.artifacts[a].type != _PUSHED_MODEL]
         return found
 
     def live_models(self) -> list[int]:
@@ -98,11 +105,14 @@ def read(store: MetadataStore, pipeline: str) -> History:
     inputs: dict[int, set[int]] = {e: set() for e in executions}
     outputs: dict[int, set[int]] = {e: set() for e in executions}
     makers: defaultdict[int, set[int]] = defaultdict(set)
+    bases = set()
     events = store.get_events_by_execution_ids(list(executions)) if executions else []
     for event in events:
         kind = inputs if event.type in _INPUTS else outputs
         kind[event.execution_id].add(event.artifact_id)
         cached = executions[event.execution_id].last_known_state == pb.Execution.CACHED
+        if kind is inputs and any(step.key in _BASES for step in event.path.steps):
+            bases.add((event.execution_id, event.artifact_id))
         if event.type == pb.Event.OUTPUT and not cached:
             makers[event.artifact_id].add(event.execution_id)
     ids = sorted({event.artifact_id for event in events})
@@ -113,6 +123,7 @@ def read(store: MetadataStore, pipeline: str) -> History:
         inputs=_frozen(inputs),
         outputs=_frozen(outputs),
         makers=_frozen(makers),
+        bases=frozenset(bases),
         foreign=frozenset(e.artifact_id for e in everyone if e.execution_id not in executions),
     )
 

@@ -5,7 +5,7 @@ store.live_model().ancestors()
 """
 
 from pipeline.lineage.artifact import PUSHED_MODEL, REGISTRATION, Artifact
-from pipeline.lineage.decision import RetrainDecision
+from pipeline.lineage.decision import Decisions, RetrainDecision
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.difference import Change, Difference
 from pipeline.lineage.run import Node, Run
@@ -17,6 +17,7 @@ __all__ = [
     "REGISTRATION",
     "Artifact",
     "Change",
+    "Decisions",
     "Deployment",
     "Difference",
     "Node",

@@ -66,7 +66,7 @@ class Artifact:
         return self._reader.consumers([self])[self.id]
 
     def parents(self) -> tuple[Artifact, ...]:
-        """What its producer read."""
+        """What its producer read, but for what only saved it time: an earlier analysis."""
         return self._reader.parents([self])[self.id]
 
     def children(self) -> tuple[Artifact, ...]:
@@ -203,8 +203,8 @@ class Artifact:
         Has a row for each `step`, numbered from 1, with the mean cross entropy in nats of the
         rows: `learned` in the training on all rows; `search_learned` and `search_held_out` in the
         one on part of them that found how many steps to take; NaN where one was over. Its `attrs`
-        say the `framework`, what a `step` is ("epoch", "tree"), how many `steps` were taken, and
-        the `seconds` of both.
+        say the `framework`, what a `step` is ("epoch", "tree"), how many `steps` were taken, the
+        `seconds` of both, and how it had `begun`, if it might have been with a model before.
         """
         return payload.history(self)
 

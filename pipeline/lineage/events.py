@@ -14,6 +14,9 @@ MADE = (pb.Event.OUTPUT,)
 GIVEN = (pb.Event.OUTPUT, pb.Event.INTERNAL_OUTPUT)
 """A resolver's event is an INTERNAL_OUTPUT: it passes on what others made."""
 
+SHORT_CUTS = ("analyzer_cache",)
+"""Inputs that only save time: what was made would be the same without, and does not descend."""
+
 Ids = tuple[int, ...]
 
 
@@ -24,6 +27,8 @@ class Users:
     makers: list[int] = field(default_factory=list)
     """Those that had it as an output: found in the cache, too."""
     readers: list[int] = field(default_factory=list)
+    heirs: list[int] = field(default_factory=list)
+    """Those of the readers whose outputs descend from it."""
 
 
 class Events:
@@ -47,10 +52,13 @@ class Events:
                     users.makers.append(event.execution_id)
                 elif event.type in INPUTS:
                     users.readers.append(event.execution_id)
+                    if any(key not in SHORT_CUTS for key, _ in _steps(event)):
+                        users.heirs.append(event.execution_id)
             for i in unknown:
                 users = self._users[i]
                 users.makers = sorted(set(users.makers))
                 users.readers = sorted(set(users.readers))
+                users.heirs = sorted(set(users.heirs))
         return {i: self._users[i] for i in wanted}
 
     def ends(self, execution: int, types: Iterable[int]) -> dict[str, Ids]:
@@ -70,12 +78,13 @@ class Events:
                 self._of[event.execution_id].append(event)
 
     def read(self, executions: Iterable[int]) -> dict[int, Ids]:
-        """What each execution read, once, in the order of its inputs' names."""
+        """What each execution's outputs descend from, once, in the order of its inputs' names."""
         wanted = list(dict.fromkeys(executions))
         self.load(wanted)
         for i in wanted:
             if i not in self._read:
-                self._read[i] = once(self.ends(i, INPUTS))
+                ends = self.ends(i, INPUTS)
+                self._read[i] = once({key: ends[key] for key in ends if key not in SHORT_CUTS})
         return {i: self._read[i] for i in wanted}
 
     def made(self, executions: Iterable[int]) -> dict[int, Ids]:

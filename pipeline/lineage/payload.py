@@ -35,7 +35,7 @@ SCHEMA_FILE = "schema.pbtxt"
 PAGE_FILE = "index.html"
 _TFMA_FILE = "eval_config.json"
 _GRAPH_FILE = "transform_fn/saved_model.pb"
-_SERVING = "Format-Serving"
+SERVED_FORM = "Format-Serving"
 """The folder of a trained model that is to be served; of a pushed one it is its folder itself."""
 
 BY_TYPE = {
@@ -114,7 +114,7 @@ def history(artifact: Artifact) -> pd.DataFrame:
     }
     frame = pd.DataFrame({name: pd.Series(losses, dtype=float) for name, losses in curves.items()})
     frame.insert(0, "step", range(1, len(frame) + 1))
-    frame.attrs = found.model_dump(include={"framework", "step", "steps", "seconds"})
+    frame.attrs = found.model_dump(include={"framework", "step", "steps", "begun", "seconds"})
     return frame
 
 
@@ -214,7 +214,7 @@ def bundle(artifact: Artifact) -> Bundle:
     from models.bundle import Bundle
 
     with files.folder(artifact) as folder:
-        return Bundle.load(folder / _SERVING if artifact.type == "Model" else folder)
+        return Bundle.load(folder / SERVED_FORM if artifact.type == "Model" else folder)
 
 
 def rows(artifact: Artifact, split: str | None, limit: int | None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from ml_metadata.proto import metadata_store_service_pb2 as service
 from pipeline.errors import UserError
 from pipeline.lineage import decision, deployment
 from pipeline.lineage.artifact import PUSHED_MODEL, Artifact
-from pipeline.lineage.decision import RetrainDecision
+from pipeline.lineage.decision import Decisions
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.events import GIVEN, INPUTS, MADE, Events, Ids, once
 from pipeline.lineage.places import Place, Places
@@ -265,11 +265,11 @@ class Reader:
         }
 
     def parents(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Artifact, ...]]:
-        """What the producers read, by the artifacts' ids, in the order of the inputs' names."""
+        """What artifacts were made of, by their ids, in the order of the inputs' names."""
         return self._known(self._parents(artifact.id for artifact in artifacts))
 
     def children(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Artifact, ...]]:
-        """What was made by those who read an artifact, by the artifacts' ids."""
+        """What was made of artifacts, by their ids."""
         return self._known(self._children(artifact.id for artifact in artifacts))
 
     def _known(self, near: Mapping[int, Ids]) -> dict[int, tuple[Artifact, ...]]:
@@ -283,9 +283,9 @@ class Reader:
 
     def _children(self, artifacts: Iterable[int]) -> dict[int, Ids]:
         users = self._events.users(artifacts)
-        made = self._events.made(r for users_of in users.values() for r in users_of.readers)
+        made = self._events.made(r for users_of in users.values() for r in users_of.heirs)
         return {
-            i: tuple(sorted({a for r in users_of.readers for a in made[r]}))
+            i: tuple(sorted({a for r in users_of.heirs for a in made[r]}))
             for i, users_of in users.items()
         }
 
@@ -333,7 +333,7 @@ class Reader:
         return deployment.all_of(self)
 
     @cached_property
-    def decisions(self) -> tuple[RetrainDecision, ...]:
+    def decisions(self) -> Decisions:
         """Every decision to retrain or not, the newest first."""
         return decision.all_of(self)
 

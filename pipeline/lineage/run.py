@@ -250,7 +250,8 @@ class Run:
         """The backfill in which it failed; None where it did not, or failed on its own span."""
         if self.state != FAILED or self._failed_node:
             return None
-        return next((one for one in self.backfills if one.state == FAILED), None)
+        # The last one: with those before it, which were refused, the run went on.
+        return next((one for one in reversed(self.backfills) if one.state == FAILED), None)
 
     @property
     def champion(self) -> Artifact | None:

@@ -11,7 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.lineage import html
 from pipeline.lineage.artifact import EXAMPLES, MODEL, Artifact
-from pipeline.lineage.decision import RetrainDecision
+from pipeline.lineage.decision import Decisions
 from pipeline.lineage.deployment import Deployment
 from pipeline.lineage.reader import Reader
 from pipeline.lineage.run import Run
@@ -80,7 +80,7 @@ class Store:
         """What was put to work on a cluster, and what failed to be, the newest first."""
         return self._reader.deployments
 
-    def decisions(self) -> tuple[RetrainDecision, ...]:
+    def decisions(self) -> Decisions:
         """What the policy of `python -m pipeline continuous` said of spans, the newest first."""
         return self._reader.decisions
 

@@ -18,8 +18,9 @@ _DESCRIPTION = """\
 Show the models that were registered in MLflow, and decide which of them is live.
 
 The version with the alias "champion" is live; "challenger" waits for approval
-(register.approval = "manual"). Another version goes live with its alias, its folder in the serving
-folder and its record in the metadata store, or not at all."""
+(register.approval = "manual") or for its trial on the next span ("shadow"). Another version goes
+live with its alias, its folder in the serving folder and its record in the metadata store, or not
+at all."""
 
 
 def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
@@ -47,6 +48,10 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
     command = add("show", _show, "show what is known of a version, and where it comes from")
     command.add_argument("version", metavar="VERSION", help="its number, champion or challenger")
     command = add("approve", _approve, "make a version the live model")
+    command.add_argument(
+        "version", nargs="?", metavar="VERSION", help="its number (default: the challenger)"
+    )
+    command = add("reject", _reject, "let the challenger wait no longer; it stays registered")
     command.add_argument(
         "version", nargs="?", metavar="VERSION", help="its number (default: the challenger)"
     )
@@ -90,6 +95,12 @@ def _approve(arguments: argparse.Namespace) -> None:
     from pipeline.registry.live import approve
 
     _print_move(approve(_config(arguments), arguments.version))
+
+
+def _reject(arguments: argparse.Namespace) -> None:
+    from pipeline.registry.live import reject
+
+    print(f"Rejected: {reject(_config(arguments), arguments.version)}")
 
 
 def _rollback(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,17 +14,16 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from custom_components.registrar import tags
 from custom_components.registrar.record import CHALLENGER, CHAMPION, Push
+from custom_components.registrar.tracking import Destination
 from models import manifest
 from models.mlflow_flavor import BUNDLE
 from pipeline import runs
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
 from pipeline.files import storage
+from pipeline.lineage.payload import SERVED_FORM
 from pipeline.registry import store, waiting
 from pipeline.registry.versions import Registry, Version
-
-_SERVED_FORM = "Format-Serving"
-"""The folder of the bundle in a Model artifact's."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,13 @@ class Move:
     """Where it is live."""
 
 
-def approve(config: PipelineConfig, number: str | None = None) -> Move:
+def approve(config: PipelineConfig, number: str | None = None, *, again: bool = False) -> Move:
     """Makes a version the live model: by default the challenger.
+
+    Args:
+        config: The pipeline's.
+        number: Which version.
+        again: What a process that died has done of this already is no mistake, and not done twice.
 
     Raises:
         UserError: If there is no such version, the canary refused it, it is live already, its
@@ -53,7 +57,37 @@ def approve(config: PipelineConfig, number: str | None = None) -> Move:
                 f"{registry.name} has no challenger: no version waits for approval. Name one: "
                 "python -m pipeline registry approve VERSION"
             )
-        return _make_live(config, registry, version)
+        return _make_live(config, registry, version, again=again)
+
+
+def reject(config: PipelineConfig, number: str | None = None) -> Version:
+    """Takes its alias from the challenger: it waits no longer, and stays registered.
+
+    Raises:
+        UserError: If there is no challenger, or it is another version than `number`, or MLflow does
+            not answer.
+    """
+    with _alone(config) as registry:
+        version = registry.with_alias(CHALLENGER)
+        if version is None or number not in (None, str(version.number)):
+            raise UserError(
+                f"{registry.name} has no challenger{f' {number}' if number else ''}: nothing waits"
+            )
+        registry.set_alias(CHALLENGER, None)
+        return version
+
+
+def challenger(config: PipelineConfig) -> Version | None:
+    """The version that waits, those of runs that MLflow is told of only now among them.
+
+    Raises:
+        UserError: If MLflow does not answer, or a run or another command is at work.
+    """
+    database = Destination.of(config).database
+    if database is not None and not database.is_file():
+        return None  # Nothing was ever registered.
+    with _alone(config) as registry:
+        return registry.with_alias(CHALLENGER)
 
 
 def rollback(config: PipelineConfig, number: str | None = None) -> Move:
@@ -105,8 +139,10 @@ def exclusive(config: PipelineConfig) -> Iterator[None]:
         yield
 
 
-def _make_live(config: PipelineConfig, registry: Registry, version: Version) -> Move:
-    if CHAMPION in version.aliases:
+def _make_live(
+    config: PipelineConfig, registry: Registry, version: Version, *, again: bool = False
+) -> Move:
+    if CHAMPION in version.aliases and not again:
         raise UserError(f"{version} of {registry.name} is the champion already")
     if tags.CANARY in version.tags:
         raise UserError(
@@ -117,10 +153,13 @@ def _make_live(config: PipelineConfig, registry: Registry, version: Version) -> 
     before, challenger = registry.with_alias(CHAMPION), registry.with_alias(CHALLENGER)
     facts = {"model_name": registry.name, "model_version": str(version.number)}
     run_id = f"registry-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    done = store.is_live(metadata, facts) if again else None
     with (
         _bundle(registry, version) as bundle,
         ExitStack() as undo,
-        store.gone_live(
+        nullcontext(done)
+        if done
+        else store.gone_live(
             metadata, config, bundle=bundle, model=model, run_id=run_id, facts=facts
         ) as push,
     ):
@@ -159,7 +198,7 @@ def _model(metadata: MetadataStore, config: PipelineConfig, version: Version) ->
 @contextmanager
 def _bundle(registry: Registry, version: Version) -> Iterator[Path]:
     """The folder of a version's bundle, verified: the store's, or where that is gone MLflow's."""
-    kept = f"{version.tags[tags.MODEL_URI]}/{_SERVED_FORM}"
+    kept = f"{version.tags[tags.MODEL_URI]}/{SERVED_FORM}"
     with tempfile.TemporaryDirectory() as temporary, storage.Copies() as copies:
         if storage.is_folder(kept) if storage.is_remote(kept) else Path(kept).is_dir():
             folder = copies.of(kept)

@@ -76,6 +76,26 @@ def gone_live(
         undo.pop_all()
 
 
+def is_live(store: MetadataStore, facts: Mapping[str, str]) -> Push | None:
+    """Where a model is live that was published with these facts; None if another one is live."""
+    pushed = [
+        artifact
+        for artifact in store.get_artifacts_by_type(PUSHED_MODEL)
+        if artifact.custom_properties["pushed"].int_value
+    ]
+    newest = max(pushed, key=lambda artifact: artifact.id, default=None)
+    if newest is None:
+        return None
+    found = {key: value.string_value for key, value in newest.custom_properties.items()}
+    if not facts.items() <= found.items():
+        return None
+    return Push(
+        pushed_model=newest.id,
+        version=found["pushed_version"],
+        destination=found["pushed_destination"],
+    )
+
+
 def _begin(store: MetadataStore, pipeline: str, run_id: str) -> pb.Execution:
     """An execution in the contexts in which the Pusher's are: pipeline, run and node."""
     parent = _context(store, "pipeline", pipeline)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.report.drawing import Chart, drawing
@@ -196,6 +197,68 @@ def trend(
         form = "%H:%M" if of_one_day else "%d %b"
         axes.set_xticks(list(shown), [f"{moments[place]:{form}}" for place in shown])
     return made.chart
+
+
+def live_scores(
+    metric: str,
+    scores: Mapping[int, Estimate],
+    challengers: Mapping[int, float],
+    pushed: Collection[int],
+) -> Chart:
+    """A metric of the models that were live, on spans that they had not learned from.
+
+    Args:
+      metric: its name.
+      scores: by span, with its interval and the live model's name; a line joins those of a model.
+      challengers: by span, of the model that was compared with the live one.
+      pushed: the spans after which another model went live.
+    """
+    said = "; ".join(f"{n}: {e.value:.4f} ({e.low:.4f} to {e.high:.4f})" for n, e in scores.items())
+    after = f"; another model went live after {', '.join(map(str, pushed))}" if pushed else ""
+    with drawing("", f"Live model's {metric} by span: {said or 'none'}{after}") as made:
+        axes = made.axes
+        for _, spans in groupby(scores, lambda span: scores[span].name):
+            found = {span: scores[span] for span in spans}
+            ends = [
+                [e.value - e.low for e in found.values()],
+                [e.high - e.value for e in found.values()],
+            ]
+            values = [e.value for e in found.values()]
+            axes.errorbar(
+                list(found), values, ends, color=LIGHT["s1"], marker="o", markersize=4, elinewidth=1
+            )
+        if challengers:
+            style: dict[str, Any] = {"marker": "D", "markersize": 5, "linestyle": ""}
+            of = (list(challengers), list(challengers.values()))
+            axes.plot(*of, color=LIGHT["s2"], label="challenger", **style)
+        for number, span in enumerate(pushed):
+            axes.axvline(
+                span + 0.5, label="another model went live" if not number else "", **_BOUND
+            )
+        _by_span(axes, {*scores, *pushed})
+        axes.set_ylabel(metric)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
+    return made.chart
+
+
+def rows_by_span(rows: Mapping[int, int]) -> Chart:
+    """A bar for each span."""
+    said = "; ".join(f"{span}: {count:,}" for span, count in rows.items())
+    with drawing("", f"Rows by span: {said or 'none'}") as made:
+        made.axes.bar(list(rows), list(rows.values()), 0.7, color=LIGHT["s1"])
+        _by_span(made.axes, rows)
+        made.axes.set_ylabel("rows")
+        made.axes.yaxis.set_major_formatter("{x:,.0f}")
+    return made.chart
+
+
+def _by_span(axes: Axes, spans: Collection[int]) -> None:
+    """An axis of spans, as wide as they are far apart."""
+    axes.set_xlabel("span")
+    axes.locator_params(axis="x", integer=True)
+    if spans:
+        axes.set_xlim(min(spans) - 0.7, max(spans) + 0.7)
 
 
 def _curves(axes: Axes, curves: Mapping[str, Curve], marker: str = "") -> None:

@@ -54,6 +54,7 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from pipeline import lineage
     from pipeline.config_file import DEFAULT, load
+    from pipeline.monitoring import pages as monitoring
     from pipeline.report import index, pages
 
     config = load(arguments.config or DEFAULT, arguments.set)
@@ -75,9 +76,11 @@ def _report(arguments: argparse.Namespace) -> None:
             print(f"Report: {page}", flush=True)
     there = [run.id for run in runs if Path(pages.place(root, run.id)).is_file()]
     pages.save(pages.of_all(root), index.render(store, there))
+    if store.decisions():  # That page links to theirs.
+        monitoring.write(config)
     print(f"All runs: {pages.of_all(root)}", flush=True)
     if arguments.open:
-        _open(pages.place(root, arguments.run_id) if named else pages.of_all(root))
+        open_page(pages.place(root, arguments.run_id) if named else pages.of_all(root))
 
 
 def _lacks(run: Run, root: Path) -> bool:
@@ -91,7 +94,8 @@ def _lacks(run: Run, root: Path) -> bool:
     return page.stat().st_mtime < last
 
 
-def _open(page: str) -> None:
+def open_page(page: str) -> None:
+    """Opens a page in the browser, or says that there is none."""
     import webbrowser
 
     if not webbrowser.open(Path(page).absolute().as_uri()):

@@ -22,6 +22,8 @@ class Training:
     step: str
     steps: int
     seconds: float
+    begun: str
+    """From which model it went on, or why it began anew; empty without a warm start."""
     chart: Chart
 
 
@@ -33,6 +35,7 @@ def trainings(found: Evidence) -> tuple[Training, ...]:
             step=history.attrs["step"],
             steps=history.attrs["steps"],
             seconds=history.attrs["seconds"],
+            begun=history.attrs["begun"],
             chart=charts.training(history),
         )
         for name, reading in sorted(found.histories.items())

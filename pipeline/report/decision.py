@@ -152,9 +152,13 @@ def _not_yet(found: Evidence, winner: str, reason: Paragraph) -> Decision:
         )
         sentence = f"Not pushed: {winner} was chosen, but the canary refused it."
         return Decision("warn", sentence, (why, reason))
-    if found.run.config.get("register", {}).get("approval") == "manual":
+    approval = found.run.config.get("register", {}).get("approval")
+    if approval == "manual":
         sentence = f"Not live yet: {winner} was chosen and waits for a person's approval."
         return Decision("warn", sentence, (reason,), _APPROVE)
+    if approval == "shadow":
+        sentence = f"Not live yet: {winner} was chosen and waits for its trial on the next span."
+        return Decision("warn", sentence, (reason,))
     if found.run.state == "running":
         return Decision("muted", f"{winner} was chosen and is about to be pushed.", (reason,))
     return Decision("muted", f"{winner} was chosen, but this run was not to push it.", (reason,))

@@ -180,9 +180,9 @@ class Evidence:
 
 
 def failed_node(run: Run) -> Node | None:
-    """The node that failed, of the run or of a backfill."""
-    everywhere = (node for one in (run, *run.backfills) for node in one.nodes)
-    return next((node for node in everywhere if node.state == "failed"), None)
+    """The node that failed, of the run or of a backfill in which it failed."""
+    nodes = (run.failed_backfill or run).nodes
+    return next((node for node in nodes if node.state == "failed"), None)
 
 
 def _suffix(artifact: Artifact) -> str:

@@ -51,6 +51,7 @@ def render(store: Store, pages: Collection[str]) -> str:
             pages=frozenset(pages),
             page_file=PAGE_FILE,
             live=_live(store),
+            monitored=bool(store.decisions()),
             metric=metric,
             trend=_trend(lines, metric) if metric else None,
             bounds=_bounds(lines, metric) if metric else {},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from pipeline.report import about, course, decision, judged, rows, theme
+from pipeline.report import about, course, decision, judged, rows, theme, why
 from pipeline.report.evidence import Evidence
 from pipeline.report.figures import figure, moment
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.lineage import Run
 
 CONTENTS = {
+    "why": "Why this run",
     "metrics": "Metrics",
     "candidates": "Candidates",
     "slices": "Slices",
@@ -71,6 +72,7 @@ def render(run: Run) -> str:
             written=datetime.now(UTC),
             decision=decision.decision(found),
             hints=list(decision.hints(found)),
+            why=why.why(run),
             metrics=judged.metrics(found),
             candidates=judged.candidates(found),
             select_confidence=run.config.get("select", {}).get("confidence"),
@@ -90,6 +92,7 @@ def render(run: Run) -> str:
 
 def _there(found: Evidence) -> Iterator[str]:
     """The sections of which the run has made something, be it gone since."""
+    yield "why"
     artifacts = {
         "metrics": found.verdict.artifact,
         "candidates": found.selection.artifact,

@@ -44,7 +44,7 @@ class Data:
     spans: tuple[Span, ...]
     splits: tuple[str, ...]
     learned_from: tuple[int, ...]
-    window: int | None
+    window: int | str | None
     schema: str
     """Where the schema comes from, in words."""
     statistics: tuple[dict[str, Any], ...]

@@ -2,6 +2,7 @@
 
 GET /                      all runs
 GET /RUN/report.html       a run
+GET /monitoring/index.html retraining
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from urllib.parse import quote, unquote, urlsplit
 from pipeline import lineage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.monitoring import history
+from pipeline.monitoring import pages as monitoring
 from pipeline.report import index, pages
 
 HOST = "127.0.0.1"
@@ -69,8 +72,12 @@ def _page(config: PipelineConfig, path: str) -> str:
       UserError: there is none.
     """
     store = lineage.open(config)
+    # A link between the pages is right here and in the root's folder.
+    path = f"/{path.removeprefix('/runs/').removeprefix('/')}"
     if path in ("/", f"/{pages.INDEX_FILE}"):
         return index.render(store, [run.id for run in store.runs()])
+    if path == f"/monitoring/{monitoring.PAGE_FILE}":
+        return monitoring.rendered(history.read(config), [run.id for run in store.runs()])
     run_id, _, file = path.removeprefix("/").rpartition("/")
     if file != pages.PAGE_FILE:
         raise UserError(f"there is no {path}")

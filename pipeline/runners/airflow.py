@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from pipeline.cluster_config import ScheduleConfig, TaskSettings
     from pipeline.config import PipelineConfig
 
-FORMAT = 1
+FORMAT = 2
 """Of the plan: the DAG refuses another."""
 SUFFIX = ".airflow.json"
 BUILD = Path("build")
-INIT, BACKFILL, FINISH = "init", "backfill", "finish"
-"""The tasks that are no nodes: they begin a run, make up for what it lacks, and end it."""
+NEW_SPAN, INIT, BACKFILL, FINISH = "new_span", "init", "backfill", "finish"
+"""The tasks that are no nodes: they decide whether there is a run, begin it, make up for what it
+lacks, and end it."""
+_OUTPUTS = "{outputs}/"
+"""What the names of files begin with that a task hands on."""
 _PARAMETERS: dict[str, Any] = {"span": "", "note": "", "force": False}
 
 
@@ -52,26 +55,33 @@ def compile_plan(config: PipelineConfig, parameters: Sequence[str] = ()) -> str:
         "pipeline": packed.pack(ir),
         "parameters": _PARAMETERS | dict(map(_parameter, parameters)),
         "schedule": _schedule(config.schedule),
-        "pods": {
-            "namespace": config.kubeflow.namespace,
-            "service_account": config.kubeflow.service_account,
-            "image_pull_secrets": list(config.tasks.image_pull_secrets),
-        },
+        "policy": _policy(config),
         "tasks": _tasks(config, ir),
     }
     return json.dumps(plan, indent=1, ensure_ascii=False) + "\n"
 
 
+def _policy(config: PipelineConfig) -> dict[str, Any]:
+    """The task that decides whether there is a run, where the DAG is to follow the policy."""
+    look = ["--config-gzip", "{config}", *_pipeline(config)]
+    look += ["--decision-output", "{outputs}/decision"]
+    return _task(config, NEW_SPAN, "pipeline.tasks.decide", look)
+
+
+def _pipeline(config: PipelineConfig) -> list[str]:
+    return ["--ir-gzip", "{pipeline}", "--store", config.store_url, "--run-id", "{run_id}"]
+
+
 def _tasks(config: PipelineConfig, ir: pipeline_pb2.Pipeline) -> list[dict[str, Any]]:
     """init, backfill and the nodes in the graph's order; finish, whatever came of them."""
-    pipeline = ["--ir-gzip", "{pipeline}", "--store", config.store_url, "--run-id", "{run_id}"]
+    pipeline = _pipeline(config)
     asked = ["--note", "{note}", "--force", "{force}"]
     begin = ["--config-gzip", "{config}", *pipeline, "--span", "{asked_span}", *asked]
     begin += ["--image", "{image}", "--runner", "airflow"]
     begin += ["--span-output", "{outputs}/span", "--backfill-output", "{outputs}/earlier"]
     tasks = [_task(config, INIT, "pipeline.tasks.init", begin)]
     first = INIT
-    if config.data.window > 1:
+    if config.data.window != 1:
         arguments = [*pipeline, "--spans", "{earlier}", *asked]
         tasks.append(_task(config, BACKFILL, "pipeline.tasks.backfill", arguments, [INIT]))
         first = BACKFILL
@@ -103,29 +113,55 @@ def _task(
         "id": task_id,
         "module": module,
         "arguments": list(arguments),
+        "outputs": [w.removeprefix(_OUTPUTS) for w in arguments if w.startswith(_OUTPUTS)],
         "needs": sorted(needed),
         "retries": settings.retries.model_dump() if settings.retries else None,
         "timeout_seconds": settings.timeout_seconds,
         "environment": environment,
-        "pod": _pod(settings),
+        "pod": _pod(config, settings, environment),
     }
 
 
-def _pod(settings: TaskSettings) -> dict[str, Any]:
-    """What the task's pod gets, for tasks that run in pods."""
+def _pod(
+    config: PipelineConfig, settings: TaskSettings, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The task's pod as Kubernetes has it, without its command, for tasks that run in pods."""
     requests = {"cpu": settings.cpu, "memory": settings.memory}
     limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     if settings.accelerator:
         limits[settings.accelerator] = str(settings.accelerator_count)
-    return {
+    secrets = {name: key.partition("/")[::2] for name, key in settings.secrets.items()}
+    container = {
+        "name": "base",  # so does Airflow's operator call the one that it waits for
         "image": settings.image,
-        "requests": {key: value for key, value in requests.items() if value},
-        "limits": {key: value for key, value in limits.items() if value},
-        "secrets": settings.secrets,
-        "volumes": settings.volumes,
-        "node_selector": settings.node_selector,
-        "tolerations": [taint.model_dump(exclude_none=True) for taint in settings.tolerations],
+        "env": [
+            *({"name": name, "value": value} for name, value in environment.items()),
+            *(
+                {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+                for name, (secret, key) in secrets.items()
+            ),
+        ],
+        "resources": {
+            "requests": {key: value for key, value in requests.items() if value},
+            "limits": {key: value for key, value in limits.items() if value},
+        },
+        "volumeMounts": [
+            {"name": claim, "mountPath": path} for claim, path in settings.volumes.items()
+        ],
     }
+    spec = {
+        "serviceAccountName": config.kubeflow.service_account,
+        "imagePullSecrets": [{"name": name} for name in config.tasks.image_pull_secrets],
+        "nodeSelector": settings.node_selector,
+        "tolerations": [taint.model_dump(exclude_none=True) for taint in settings.tolerations],
+        "volumes": [
+            {"name": claim, "persistentVolumeClaim": {"claimName": claim}}
+            for claim in settings.volumes
+        ],
+        "containers": [container],
+    }
+    metadata = {"namespace": config.kubeflow.namespace}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def _schedule(schedule: ScheduleConfig) -> dict[str, Any]:

@@ -88,11 +88,14 @@ class KubeflowServer:
             what = f"starts runs of version {others}" if others else "is there more than once"
             raise UserError(f"The schedule {self._name} {what}, in place of {package.version}.")
 
-    def submit(self, package: Package, parameters: Mapping[str, Any]) -> RemoteRun:
+    def submit(
+        self, package: Package, parameters: Mapping[str, Any], *, label: str = ""
+    ) -> RemoteRun:
         """See `Server`."""
         with self._connection.sentences():
+            which = label or f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
             run = kfp.V2beta1Run(
-                display_name=f"{package.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
+                display_name=f"{self._name} {which}",
                 experiment_id=self._experiment(),
                 pipeline_version_reference=self._versions.kept(package),
                 runtime_config=kfp.V2beta1RuntimeConfig(parameters=dict(parameters)),
@@ -102,11 +105,18 @@ class KubeflowServer:
 
     def runs(self, limit: int = 10) -> list[RemoteRun]:
         """See `Server`."""
+        return self._listed(page_size=limit)
+
+    def labelled(self, label: str) -> list[RemoteRun]:
+        """See `Server`. A run has no labels there: it stands in its name."""
+        return self._listed(page_size=100, filter=named(f"{self._name} {label}"))
+
+    def _listed(self, **which: Any) -> list[RemoteRun]:
         with self._connection.sentences():
             if (experiment_id := self._found_experiment()) is None:
                 return []
             found = self._runs.run_service_list_runs(
-                experiment_id=experiment_id, page_size=limit, sort_by="created_at desc"
+                experiment_id=experiment_id, sort_by="created_at desc", **which
             )
             return [self._run(run) for run in found.runs or []]
 

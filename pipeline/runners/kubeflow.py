@@ -21,8 +21,10 @@ from pipeline.train_config import Framework
 
 INIT, BACKFILL, FINISH = "init", "backfill", "finish"
 """The tasks that are no nodes: they begin a run, make up for what it lacks, and end it."""
-_ELSEWHERE = ("Pusher", "Registrar", "EvaluationRecords", "ExportEvaluation", "compare")
-"""Nodes that only some configurations have, and the last task of the train-only pipeline."""
+_ELSEWHERE = ("Pusher", "Registrar", "EvaluationRecords", "ExportEvaluation")
+"""Nodes that only some configurations have."""
+_OTHERS = ("compare", "continuous")
+"""Tasks of other packages: the last one of the train-only pipeline, and the policy's."""
 
 
 def compile_package(config: PipelineConfig, *, target: Target = "kfp") -> str:
@@ -41,36 +43,6 @@ def compile_package(config: PipelineConfig, *, target: Target = "kfp") -> str:
         return file.read_text(encoding="utf-8")
 
 
-def problems(config: PipelineConfig, target: Target = "kfp") -> list[str]:
-    """What the tasks of a cluster could not reach, a sentence each; none if all is well."""
-    found = []
-    root, store, tracking = config.pipeline_root, config.store_url, config.tracking_uri
-    remote = "://" in root
-    volumes = config.tasks.defaults.volumes
-    if target == "vertex" and not root.startswith("gs://"):
-        found.append(f"root is {root}: Vertex's tasks share a bucket; name one, as in gs://BUCKET")
-    elif not remote and not any(Path(root).is_relative_to(path) for path in volumes.values()):
-        found.append(
-            f"root is {root}, which no volume holds: mount one by tasks.defaults.volumes and name "
-            "a folder on it, or name a bucket, as in gs://BUCKET/flights"
-        )
-    one_machine = config.tasks.one_machine and target == "kfp"
-    if store.startswith("sqlite") and not one_machine:
-        found.append(
-            f"store.url is {store}: the locks of an sqlite file do not hold between machines, "
-            "whose tasks would break it; name a PostgreSQL or MySQL server, or set "
-            "tasks.one_machine = true where there is one machine only"
-        )
-    if config.registration.enabled and remote and tracking.startswith("sqlite"):
-        found.append(
-            f"register.tracking_uri is {tracking}: a database cannot lie in a bucket; name an "
-            "MLflow server, or set register.enabled = false"
-        )
-    if target == "vertex" and config.vertex.project is None:
-        found.append("vertex.project is not set: name the Google Cloud project")
-    return found
-
-
 class _Package:
     """The pipeline's tasks, as kfp's compiler asks for them."""
 
@@ -87,7 +59,7 @@ class _Package:
         run |= {"note": note, "force": force}
         with dsl.ExitHandler(finish, name="nodes"):
             first = init = self._init({**run, "span": span})
-            if self._config.data.window > 1:
+            if self._config.data.window != 1:
                 first = self._backfill({**run, "spans": init.outputs["spans"]})
             run["span"] = init.outputs["chosen_span"]
             tasks: dict[str, dsl.PipelineTask] = {}
@@ -161,7 +133,7 @@ class _Package:
 def _check_task_ids(config: PipelineConfig, ir: pipeline_pb2.Pipeline) -> None:
     """Refuses settings for a task that no configuration of this pipeline has."""
     there = [INIT, BACKFILL, FINISH, *(entry.pipeline_node.node_info.id for entry in ir.nodes)]
-    known = [*there, *_ELSEWHERE]
+    known = [*there, *_ELSEWHERE, *_OTHERS]
     known += [f"{kind}.{framework}" for kind in ("Trainer", "Tuner") for framework in Framework]
     for task_id in config.tasks.nodes:
         if task_id not in known:

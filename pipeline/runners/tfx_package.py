@@ -60,7 +60,7 @@ def compile_package(config: PipelineConfig) -> str:
 
 def _refuse_what_cannot_be_said(config: PipelineConfig) -> None:
     problems = []
-    if config.data.window > 1:
+    if config.data.window != 1:
         problems.append(
             f"data.window is {config.data.window}, but its resolvers choose one artifact, and not"
             " the last spans (node Window): set data.window=1"
@@ -83,7 +83,7 @@ def _leave_out_the_window(pipeline: Pipeline) -> None:
     (window,) = (node for node in pipeline.components if node.id == "Window")
     for node in list(window.downstream_nodes):
         for key, channel in node.inputs.items():
-            if channel is window.outputs["examples"]:
+            if any(channel is output for output in window.outputs.values()):
                 node.inputs[key] = window.raw_inputs["current"]
         node.remove_upstream_node(window)
         node.add_upstream_nodes(window.upstream_nodes)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.types import PipelineJob, Schedule
 
 SECONDS = vertex_connection.SECONDS
+_LABEL = "started_by"
+"""The label of a run that tells what it was started for."""
 _SHOWN = ["name", "display_name", "state", "create_time", "error"]
 
 
@@ -108,13 +110,18 @@ class VertexServer:
             "paused": self._schedule.paused,
         }
 
-    def submit(self, package: Package, parameters: Mapping[str, Any]) -> RemoteRun:
+    def submit(
+        self, package: Package, parameters: Mapping[str, Any], *, label: str = ""
+    ) -> RemoteRun:
         """See `Server`."""
         name = re.sub("[^a-z0-9]+", "-", package.name.lower()).strip("-")
+        wanted = self._job(package, parameters)
+        if label:
+            wanted.labels[_LABEL] = label
         with vertex_connection.sentences(self._config):
             job = self._pipelines.create_pipeline_job(
                 parent=self._parent,
-                pipeline_job=self._job(package, parameters),
+                pipeline_job=wanted,
                 pipeline_job_id=f"{name}-{datetime.now(UTC):%Y%m%d%H%M%S}",
                 timeout=SECONDS,
             )
@@ -122,11 +129,18 @@ class VertexServer:
 
     def runs(self, limit: int = 10) -> list[RemoteRun]:
         """See `Server`."""
+        return self._listed(f'display_name="{self._name}"', limit)
+
+    def labelled(self, label: str) -> list[RemoteRun]:
+        """See `Server`."""
+        return self._listed(f'display_name="{self._name}" AND labels.{_LABEL}="{label}"', 100)
+
+    def _listed(self, which: str, limit: int) -> list[RemoteRun]:
         with vertex_connection.sentences(self._config):
             jobs = self._pipelines.list_pipeline_jobs(
                 request={
                     "parent": self._parent,
-                    "filter": f'display_name="{self._name}"',
+                    "filter": which,
                     "order_by": "create_time desc",
                     "page_size": limit,
                     "read_mask": {"paths": _SHOWN},

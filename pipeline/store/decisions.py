@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,13 @@ CONTEXT, EXECUTION = "retraining", "RetrainDecision"
 """The types: a context for each pipeline, and in it an execution for each decision."""
 RETRAIN, WAIT, REFUSED = "retrain", "wait", "refused"
 """The verdicts: a run was started; none was; the span is no data that one could learn from."""
+PROMOTE, KEEP = "promote", "keep"
+"""The verdicts about a challenger: it goes live; it is dropped, and the live model stays."""
+VERDICTS = (RETRAIN, WAIT, REFUSED, PROMOTE, KEEP)
+_BEGUN = (RETRAIN, PROMOTE, KEEP)
+"""Those that something is to be done about."""
+TO_DECIDE = "to decide about it"
+"""How the note ends of a run that takes a span in, so that it can be looked at."""
 COMPLETE, FAILED, RUNNING = "complete", "failed", "running"
 _STATES = {
     pb.Execution.COMPLETE: COMPLETE,
@@ -44,13 +51,16 @@ class Facts:
     listing: str
     """SHA-256 of their names, sizes and times of change: the same spares looking into them."""
     verdict: str
-    """RETRAIN, WAIT or REFUSED."""
+    """RETRAIN, WAIT or REFUSED; PROMOTE or KEEP where it is about a challenger."""
     reason: str
     """One sentence."""
     numbers: str
     """What each rule of the policy found, as JSON."""
     policy: str
     """The section [continuous] of the configuration, as JSON."""
+    observed: str = field(default="", kw_only=True)
+    """What was known of the span, as JSON; empty where it could not be looked at, and in what was
+    decided before this was kept."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def write(store: MetadataStore, facts: Facts, inputs: Mapping[str, int]) -> int:
     execution = pb.Execution(
         type_id=store.put_execution_type(pb.ExecutionType(name=EXECUTION)),
         last_known_state=(
-            pb.Execution.RUNNING if facts.verdict == RETRAIN else pb.Execution.COMPLETE
+            pb.Execution.RUNNING if facts.verdict in _BEGUN else pb.Execution.COMPLETE
         ),
     )
     for key, value in vars(facts).items():
@@ -176,6 +186,7 @@ def _record(execution: pb.Execution) -> Record:
         reason=text("reason"),
         numbers=text("numbers"),
         policy=text("policy"),
+        observed=text("observed"),
         id=execution.id,
         when=datetime.fromtimestamp(execution.create_time_since_epoch / 1000, UTC),
         state=_STATES.get(execution.last_known_state, FAILED),

@@ -1,4 +1,7 @@
-"""Ingests the earlier spans of a run's window, each in a run of its own that ends at the gate."""
+"""Ingests the earlier spans of a run's window, each in a run of its own that ends at the gate.
+
+A span that is refused is told of and left out.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _backfill(arguments: argparse.Namespace) -> NodeResult | None:
-    """Runs one span after the other; the node that failed, if one did."""
+    """Runs one span after the other; the node that failed for another reason than its data."""
     from rich.console import Console
 
     with imports():
@@ -71,9 +74,11 @@ def _backfill(arguments: argparse.Namespace) -> NodeResult | None:
             for result in results:
                 text = _log_file(logs, result.node_id).read_text(errors="replace")
                 print(f"--- {result.node_id}, span {span}", text, sep="\n")
-            failed = [result for result in results if result.state is State.FAILED]
+            failed = next((result for result in results if result.state is State.FAILED), None)
+            if failed and not (refused := launch.refusal(span, failed)):
+                return failed
             if failed:
-                return failed[0]
+                print(refused)
     return None
 
 

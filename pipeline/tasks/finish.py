@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline import node
 from pipeline.cluster import secrets
 from pipeline.errors import UserError
-from pipeline.store import connect, record
+from pipeline.store import connect, decisions, record
 from pipeline.store.record import FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
@@ -80,6 +80,10 @@ def _recorded(arguments: argparse.Namespace, ir: pipeline_pb2.Pipeline) -> Outco
     outcome = outcome_of(store, ir, arguments.run_id, facts)
     facts = record.ended(outcome.outcome, failed_node=outcome.failed_node, reason=outcome.reason)
     record.write(store, arguments.run_id, facts)
+    if outcome.outcome == SUCCEEDED:  # Of one that failed there may be another try.
+        for one in decisions.read(store, ir.pipeline_info.id):
+            if (one.state, one.run_id) == (decisions.RUNNING, arguments.run_id):
+                decisions.ended(store, one.id, decisions.COMPLETE)
     return outcome
 
 
@@ -109,14 +113,15 @@ def outcome_of(
     for node_id in nodes:
         if states.get(node_id, ""):
             return Outcome(FAILED, node_id, states[node_id], span)
-    for earlier in json.loads(facts.get("backfill", "[]")):
+    missing = next((node_id for node_id in nodes if node_id not in states), None)
+    if not missing:
+        return Outcome(SUCCEEDED, span=span)
+    # The last one: those before it were refused, with which the backfill goes on.
+    for earlier in reversed(json.loads(facts.get("backfill", "[]"))):
         for node_id, reason in ended(store, f"{run_id}-span-{earlier}").items():
             if reason:
                 return Outcome(FAILED, f"{node_id} of span {earlier} (backfill)", reason, span)
-    missing = next((node_id for node_id in nodes if node_id not in states), None)
-    if missing:
-        return Outcome(FAILED, missing, "it never began; see the log of its task", span)
-    return Outcome(SUCCEEDED, span=span)
+    return Outcome(FAILED, missing, "it never began; see the log of its task", span)
 
 
 def ended(store: MetadataStore, run_id: str) -> dict[str, str]:

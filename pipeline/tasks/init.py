@@ -65,7 +65,7 @@ def _begin(arguments: argparse.Namespace) -> list[int]:
         from pipeline import metadata
         from pipeline.store import record
 
-    config = _config(arguments)
+    config = given_config(arguments)
     ir = node.given_pipeline(arguments)
     connection = metadata.connection(config)
     metadata.create_tables(connection)
@@ -95,8 +95,12 @@ def _checked(config: PipelineConfig, ir: pipeline_pb2.Pipeline, store: MetadataS
     return launch.spans_of(config)
 
 
-def _config(arguments: argparse.Namespace) -> PipelineConfig:
-    """The configuration, with the span that was asked for."""
+def given_config(arguments: argparse.Namespace) -> PipelineConfig:
+    """The configuration that the arguments name, with the span that was asked for.
+
+    Raises:
+      UserError: this code does not understand it, or the span is no number.
+    """
     from pydantic import ValidationError
 
     from pipeline.cluster.packed import unpack_text

@@ -34,6 +34,16 @@ def components() -> dict[str, Any]:
     }
 
 
+def analyzer_cache() -> dict[str, Any]:
+    def side(analysis: float, node: float) -> dict[str, float]:
+        return {"analysis": analysis, "node": node}
+
+    return {
+        "rounds": 2,
+        "measured": [{"window": 3, "without": side(4.0, 8.0), "with": side(2.0, 6.0)}],
+    }
+
+
 def training() -> dict[str, Any]:
     return {
         "rounds": 3,
@@ -134,6 +144,17 @@ def node_start() -> dict[str, Any]:
     }
 
 
+def orchestrators() -> dict[str, Any]:
+    return {
+        "rounds": 2,
+        "orchestrators": {
+            "local": {"tasks": 17, "task": 0.5, "before": 3.0, "run": 11.5},
+            "containers": {"tasks": 20, "task": 2.0, "before": 0.1, "run": 40.1},
+            "airflow-3": {"tasks": 20, "task": 3.5, "before": 2.0, "run": 72.0},
+        },
+    }
+
+
 def lineage() -> dict[str, Any]:
     def asked(seconds: float, answer: int) -> dict[str, Any]:
         return {"live model": {"seconds": seconds, "answer": answer}}
@@ -149,5 +170,36 @@ def lineage() -> dict[str, Any]:
             "python -c pass": command(0.02),
             "runs": command(0.4),
             "live": command(0.5, "tensorflow"),
+        },
+    }
+
+
+def year(policy: float = 0.505, trainings: int = 2, candidate: float = 0.71) -> dict[str, Any]:
+    """Two rules over four months: log losses, how often the policy trained, and an AUC judged."""
+
+    def scores(auc: float, log_loss: float) -> dict[str, float]:
+        return {"auc": auc, "log_loss": log_loss, "calibration": 0.9}
+
+    def month(number: int, log_loss: float, *, trained: bool) -> dict[str, Any]:
+        before = {"month": number, "rows": 27_000, "scores": scores(0.7, log_loss)}
+        if not trained:
+            return {**before, "trained": False, "pushed": False}
+        judged = {"candidate": scores(candidate, 0.5), "live": scores(0.7, 0.51)}
+        after = {"pushed": scores(0.71, 0.52), "replaced": scores(0.7, 0.51)}
+        spent = {"trained": True, "pushed": True, "seconds": 30.0}
+        return {**before, **spent, "judged": judged, "next": after}
+
+    def rule(title: str, log_loss: float, trained: int) -> dict[str, Any]:
+        months = [month(4 + n, log_loss, trained=n < trained) for n in range(4)]
+        return {"title": title, "months": months}
+
+    return {
+        "framework": "xgboost",
+        "seconds": 600,
+        "first_seconds": 30.0,
+        "rules": {
+            "frozen": rule("frozen", 0.52, 0),
+            "expanding": rule("each month", 0.5, 4),
+            "policy": rule("the policy", policy, trainings - 1),
         },
     }

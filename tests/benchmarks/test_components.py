@@ -33,6 +33,11 @@ def test_components_say_which_tests_hold_the_results_to_be_equal() -> None:
     assert tests in report.components(figures.components())
 
 
+def test_a_cache_is_compared_by_the_analysis_and_by_the_whole_node() -> None:
+    rows = cells(report.analyzer_cache(figures.analyzer_cache()))
+    assert rows["3 months"] == ["4.00", "2.00", "0.50", "8.00", "6.00", "0.75"]
+
+
 def test_training_is_compared_by_steps_a_second_however_many_steps_were_measured() -> None:
     text = report.training(figures.training())
     assert "- steps a second: 4.0 times the template's (target: at least 3 times)" in lines(text)

@@ -69,21 +69,31 @@ def serialized(rows: Columns) -> list[bytes]:
 
 
 def write_examples(
-    folder: Path, *spans: Columns | list[bytes]
+    folder: Path, *spans: Columns | list[bytes], train: Columns | None = None
 ) -> list[standard_artifacts.Examples]:
-    """Writes the eval split of each span: columns, or serialized tf.Examples."""
+    """Writes the eval split of each span: columns, or serialized tf.Examples.
+
+    The train split is `train` in each. The spans' ids are 100, 101, …
+    """
     artifacts = []
     for span, rows in enumerate(spans):
         artifact = standard_artifacts.Examples()
-        artifact.uri = str(folder / f"examples-{span}")
+        artifact.uri, artifact.id = str(folder / f"examples-{span}"), 100 + span
+        artifact.set_int_custom_property("span", span)
         artifact.split_names = json.dumps(["train", "eval"])
-        file = Path(artifact.uri) / "Split-eval" / "data-00000-of-00001.gz"
-        file.parent.mkdir(parents=True)
-        with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions("GZIP")) as writer:
-            for example in rows if isinstance(rows, list) else serialized(rows):
-                writer.write(example)
+        for split, content in (("train", train), ("eval", rows)):
+            if content is not None:
+                _write_split(Path(artifact.uri) / f"Split-{split}", content)
         artifacts.append(artifact)
     return artifacts
+
+
+def _write_split(folder: Path, rows: Columns | list[bytes]) -> None:
+    folder.mkdir(parents=True)
+    file = str(folder / "data-00000-of-00001.gz")
+    with tf.io.TFRecordWriter(file, tf.io.TFRecordOptions("GZIP")) as writer:
+        for example in rows if isinstance(rows, list) else serialized(rows):
+            writer.write(example)
 
 
 class Reader(tf.Module):
@@ -158,9 +168,14 @@ def run(
     label: str = "late",
     ensemble: int = 0,
     group_by: str = "",
+    train: Columns | None = None,
+    learned: Sequence[int] | None = None,
     **settings: Any,
 ) -> Outcome:
-    """Evaluates models, whose ids are 7, 8, …, beside the live one, whose id is 5."""
+    """Evaluates models, whose ids are 7, 8, …, beside the live one, whose id is 5.
+
+    They have learned from the spans at the places `learned`; None: from all.
+    """
     models = [artifact(standard_artifacts.Model, uri, id) for id, uri in enumerate(model_uris, 7)]
     pushed = [artifact(standard_artifacts.PushedModel, f"{live}/Format-Serving", 5)] if live else []
     outputs = {
@@ -169,12 +184,12 @@ def run(
     }
     (evaluation,) = outputs["evaluation"]
     Path(evaluation.uri).mkdir(parents=True)
+    examples = write_examples(folder, *spans, train=train)
+    inputs = {"examples": examples, "model": models, "baseline_model": pushed}
+    if learned is not None:
+        inputs["learned"] = [examples[place] for place in learned]
     Executor(Executor.Context(beam_pipeline_args=BEAM_ARGS)).Do(
-        {
-            "examples": write_examples(folder, *spans),
-            "model": models,
-            "baseline_model": pushed,
-        },
+        inputs,
         outputs,
         {
             "evaluate": EvaluateConfig(**settings).model_dump_json(),

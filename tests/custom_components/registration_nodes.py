@@ -16,6 +16,8 @@ from models.manifest import FILE as BUNDLE_FILE
 from pipeline.config import Metric
 from tests.models.tiny import save_model
 
+BASE = "f" * 64
+"""The digest of the model that XGBoost's went on from."""
 CURVE = Curve(learned=(0.6, 0.5, 0.45), held_out=(0.62, 0.55, 0.56))
 
 
@@ -27,7 +29,9 @@ def Train(
     bias: Parameter[float],
 ) -> None:
     """Leaves what a trainer leaves."""
-    save_model(Path(model.uri) / "Format-Serving", framework=framework, bias=bias, spans=(1, 2))
+    bundle = Path(model.uri) / "Format-Serving"
+    base = BASE if framework == "xgboost" else ""
+    save_model(bundle, framework=framework, bias=bias, spans=(1, 2), base=base)
     folder = Path(model_run.uri)
     told = History(
         framework=framework,

@@ -135,12 +135,36 @@ def test_rows_that_cannot_be_judged_by_are_counted(
     monkeypatch.setattr(executor, "runs_here", lambda _: not by_beam)
     rows = make_rows(300)
     rows["late"][:4] = 2
-    with pytest.raises(UserError, match="4 of 300 rows of the eval split have no label"):
+    with pytest.raises(UserError, match="the eval split of span 0: 4 of 300 rows have no label"):
         run(tmp_path / "label", [rows], saved("weak"))
     rows = make_rows(300)
     rows["weak"][:3] = 1.5
     with pytest.raises(UserError, match=r"'keras' gave no probability .* for 3 of 300 rows"):
         run(tmp_path / "probability", [rows], saved("weak"))
+
+
+def test_only_the_eval_split_judges_where_the_models_have_learned_from_the_span(
+    tmp_path: Path, saved: Callable[..., str]
+) -> None:
+    rows, train = make_rows(300), make_rows(500)
+    found = run(tmp_path, [rows, rows], saved("weak"), train=train, learned=[0, 1])
+    assert (found.verdict.rows, found.verdict.judged_on) == (600, "the eval split of spans 0, 1")
+
+
+def test_all_rows_judge_of_a_span_that_no_candidate_has_learned_from(
+    tmp_path: Path, saved: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, train = make_rows(300), make_rows(500)
+    settings = {"train": train, "on": "unseen"}
+    found = run(tmp_path / "unseen", [rows], saved("weak"), learned=[], **settings)
+    assert (found.verdict.rows, found.verdict.judged_on) == (800, "all rows of span 0")
+    assert "evaluate.on" not in caplog.text
+    found = run(tmp_path / "first", [rows], saved("weak"), learned=[0], **settings)
+    assert (found.verdict.rows, found.verdict.judged_on) == (
+        300,
+        "the eval split of span 0, as there is no span before it to learn from",
+    )
+    assert "no span before it to learn from (evaluate.on)" in caplog.text
 
 
 def test_slices_come_in_the_order_of_the_configuration_largest_first(

@@ -138,7 +138,7 @@ def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[...,
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (lambda rows: {n: v[:0] for n, v in rows.items()}, {}, "has no rows"),
+        (lambda rows: {n: v[:0] for n, v in rows.items()}, {}, "span 0: there is no row to judge"),
         (lambda rows: rows | {"late": rows["late"] * 0}, {}, "have late = 0: one class"),
         (lambda rows: rows | {"late": rows["late"] * 2}, {}, "'late' is missing or neither 0 nor"),
         (lambda rows: rows | {"strong": rows["strong"] + 1}, {}, "'keras' gave no probability"),

@@ -26,6 +26,7 @@ from custom_components.registrar.tracking import Destination
 from models.bundle import Bundle
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
+from tests.custom_components.registration_nodes import BASE
 from tests.custom_components.registrations import (
     CACHED,
     COMPLETE,
@@ -129,6 +130,7 @@ def test_the_store_and_mlflow_point_at_each_other(project: Project) -> None:
     assert version.tags[tags.METRIC] == "auc 0.7500"
     _, xgboost = runs(client)
     assert version.run_id == xgboost.info.run_id
+    assert version.tags[tags.BASE] == xgboost.data.tags[tags.BASE] == BASE
     said = project.registration()
     assert (said["registered"], said["model_name"], said["model_version"]) == (1, "flights", "1")
     assert said["mlflow_run"] == xgboost.info.run_id

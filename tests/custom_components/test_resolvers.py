@@ -1,5 +1,6 @@
 """The strategies in a compiled pipeline, run by TFX's launcher against a store that lives on."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import ml_metadata as mlmd
@@ -17,6 +18,7 @@ from tfx.types.standard_artifacts import Examples, ExampleStatistics, Model, Pus
 
 from custom_components.resolvers import LiveModel, PreviousSpan, RollingWindow, ever_made
 from custom_components.selection import JUDGED_MODEL_URIS, SOURCE_MODEL_URI
+from pipeline.data_config import Window
 
 _COMPLETE = metadata_store_pb2.Execution.COMPLETE
 _CACHED = metadata_store_pb2.Execution.CACHED
@@ -42,9 +44,12 @@ def Describe(
 @component
 def Compare(
     statistics: InputArtifact[ExampleStatistics],
+    refuses: Parameter[int],
     previous: InputArtifact[ExampleStatistics] = None,
 ) -> None:
-    """Is content with no previous span."""
+    """The data gate: is content with no previous span."""
+    if refuses:
+        raise ValueError("refused")
 
 
 @component
@@ -76,6 +81,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._refused = 0
         self._connection = metadata.sqlite_metadata_connection_config(str(folder / "store.db"))
 
     def run(
@@ -86,7 +92,9 @@ class Runs:
         keras: str = "",
         xgboost: str = "",
         winner: str = "keras",
-        window: int = 2,
+        window: Window = 2,
+        refused: bool = False,
+        unseen: bool = False,
     ) -> None:
         ingest = Ingest(span=span, content=content).with_id("ExampleGen")
         describe = Describe(examples=ingest.outputs["examples"]).with_id("StatisticsGen")
@@ -96,14 +104,17 @@ class Runs:
             history=ever_made(ExampleStatistics, "StatisticsGen"),
         ).with_id("PreviousStatistics")
         compare = Compare(
-            statistics=describe.outputs["statistics"], previous=previous.outputs["history"]
+            statistics=describe.outputs["statistics"],
+            previous=previous.outputs["history"],
+            refuses=int(refused),
         )
         spans = Resolver(
             strategy_class=RollingWindow,
-            config={"window": window},
+            config={"window": window, "gate": compare.type, "unseen": unseen},
             current=ingest.outputs["examples"],
             examples=ever_made(Examples, "ExampleGen"),
         ).with_id("Window")
+        spans.add_upstream_node(compare)
         trainers = [
             Train(examples=spans.outputs["examples"], code=code).with_id(name)
             for name, code in (("keras", keras), ("xgboost", xgboost))
@@ -115,18 +126,20 @@ class Runs:
             live=ever_made(PushedModel, "Pusher"),
         ).with_id("LiveModel")
         push = Push(models=models, live=live.outputs["live"], winner=winner).with_id("Pusher")
-        LocalDagRunner().run(
-            Pipeline(
-                "toy",
-                str(self._folder / "root"),
-                components=[ingest, describe, previous, compare, spans, *trainers, live, push],
-                enable_cache=True,
-                metadata_connection_config=self._connection,
-            )
+        pipeline = Pipeline(
+            "toy",
+            str(self._folder / "root"),
+            components=[ingest, describe, previous, compare, spans, *trainers, live, push],
+            enable_cache=True,
+            metadata_connection_config=self._connection,
         )
+        with pytest.raises(ValueError, match="refused") if refused else nullcontext():
+            LocalDagRunner().run(pipeline)
+        self._refused += refused
         # The launcher ends quietly where inputs cannot be resolved: only the store tells.
         states = [execution.last_known_state for execution in self.store.get_executions()]
-        assert set(states) <= {_COMPLETE, _CACHED}
+        done = [state for state in states if state in (_COMPLETE, _CACHED)]
+        assert len(states) - len(done) == self._refused
 
     @property
     def store(self) -> mlmd.MetadataStore:
@@ -186,6 +199,40 @@ def test_spans_find_the_highest_below_and_the_window_up_to_themselves(runs: Runs
     assert runs.window() == ["3"]
     runs.run(5, window=5)
     assert runs.window() == ["1", "3", "4", "5"]
+    runs.run(4, window="expanding")
+    assert runs.window() == ["1", "3", "4"]
+    assert not runs.was_cached("keras")
+    runs.run(4, window="expanding")
+    assert runs.was_cached("keras")
+
+
+def test_a_span_that_is_to_judge_unseen_is_left_out_unless_it_is_the_only_one(runs: Runs) -> None:
+    runs.run(1, unseen=True)
+    assert runs.window() == ["1"]
+    runs.run(2, unseen=True)
+    assert runs.window() == ["1"]
+    runs.run(3, unseen=True, window=3)
+    assert runs.window() == ["1", "2"]
+
+
+def test_a_span_that_was_refused_is_left_out_and_those_before_it_are_not(runs: Runs) -> None:
+    runs.run(1)
+    runs.run(2, refused=True)
+    runs.run(3, window=3)
+    assert runs.window() == ["1", "3"]
+    runs.run(2)
+    runs.run(3, window="expanding")
+    assert runs.window() == ["1", "2", "3"]
+    runs.run(2, refused=True)  # The gate asks for more by now.
+    runs.run(3, window="expanding")
+    assert runs.window() == ["1", "3"]
+
+
+def test_what_was_refused_of_a_span_does_not_take_away_what_it_brought_before(runs: Runs) -> None:
+    runs.run(1, content="a")
+    runs.run(1, content="b", refused=True)
+    runs.run(2)
+    assert runs.window() == ["1a", "2"]
 
 
 def test_an_unchanged_run_of_an_earlier_span_is_cached_whole(runs: Runs) -> None:
@@ -272,5 +319,7 @@ def test_a_strategy_without_its_current_artifact_fails_the_node() -> None:
         metadata_store_pb2.ConnectionConfig(fake_database=metadata_store_pb2.FakeDatabaseConfig())
     )
     assert PreviousSpan().resolve_artifacts(store, {"current": [], "history": []}) is None
-    assert RollingWindow(2).resolve_artifacts(store, {"current": [], "examples": []}) is None
+    assert (
+        RollingWindow(2, "Gate").resolve_artifacts(store, {"current": [], "examples": []}) is None
+    )
     assert LiveModel().resolve_artifacts(store, {"candidate": [], "live": []}) is None

@@ -43,6 +43,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
         artifact = standard_artifacts.Examples()
         artifact.uri = str(folder / f"examples-{span}")
         artifact.split_names = json.dumps(["train", "eval"])
+        artifact.set_int_custom_property("span", span)
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
         rows = examples(table.slice(span * 40), schema)
@@ -77,7 +78,13 @@ def run(
     # As TFX gives it to the executor: one artifact, however many spans there are.
     transformed = standard_artifacts.Examples()
     transformed.uri = str(folder / "examples")
-    outputs: Artifacts = {"transform_graph": [graph], "transformed_examples": [transformed]}
+    cache = standard_artifacts.TransformCache()
+    cache.uri = str(folder / "cache")
+    outputs: Artifacts = {
+        "transform_graph": [graph],
+        "transformed_examples": [transformed],
+        "updated_analyzer_cache": [cache],
+    }
     custom = {"features": features.model_dump_json(), "split_by": "date"}
     context = BaseBeamExecutor.Context(BEAM_ARGS, tmp_dir=str(folder / "tmp"), unique_id="1")
     kind(context).Do(
@@ -86,6 +93,7 @@ def run(
         {
             "preprocessing_fn": preprocessing_fn,
             "disable_statistics": 1,
+            "code_digest": "same",
             "custom_config": json.dumps(custom) if preprocessing_fn == OWN else None,
             **properties,
         },
@@ -162,7 +170,7 @@ def test_small_batches_give_the_same(
     monkeypatch: pytest.MonkeyPatch,
     no_beam: None,
 ):
-    monkeypatch.setattr(executor, "_BATCH_ROWS", 7)
+    monkeypatch.setattr("custom_components.transform.rows._BATCH_ROWS", 7)
     assert_same(run(executor.Executor, inputs, tmp_path, OWN), own)
 
 

@@ -29,6 +29,12 @@ if task == "init":
     for name, text in (("span", "4"), ("earlier", "[2, 3]")):
         with open(os.path.join(words[1], name), "w") as file:
             file.write(text)
+if task == "new_span":  # Nothing is new at the first look.
+    looks = len([name for name in os.listdir(here) if name.startswith("look-")])
+    open(os.path.join(here, "look-" + str(looks)), "w").close()
+    said = dict(retrain=words[2] == "yes", span=4, note="a 'note'", reason="so it is")
+    with open(os.path.join(words[1], "decision"), "w") as file:
+        json.dump(said if looks else None, file)
 if task == "slow":
     child = subprocess.Popen(["sleep", "300"])
     with open(os.path.join(here, "child"), "w") as file:
@@ -105,11 +111,13 @@ class Airflow:
         )
 
 
-def started(version: str, home: Path) -> Airflow:
-    """The Airflow of that version with its home in `home`; the test is skipped without it."""
+def started(version: str, folder: Path) -> Airflow:
+    """The Airflow of that version, its home in `folder`; the test is skipped without it."""
     if not airflow.is_ready(version):
         pytest.skip(f"Airflow {version} is not here: `make airflow ARGS=--setup` installs it")
-    one = Airflow(version, home)
+    one = Airflow(version, folder / f"airflow-{version}")
+    if one.home.exists():
+        return one
     done = one.run(airflow.program(version), "db", "migrate")
     assert done.returncode == 0, done.stdout + done.stderr
     return one

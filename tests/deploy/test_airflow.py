@@ -18,19 +18,20 @@ from pipeline.config_file import load
 from pipeline.errors import UserError
 from pipeline.runners import airflow as compiler
 from pipeline.runners import kubeflow
-from pipeline.store import record
+from pipeline.store import decisions, record
 from tests.deploy.airflows import CLUSTER, DAG_FILE, TOY, Airflow, started
 from tests.end_to_end.project import SmallProject
 from tools import airflow
 
 KUBEFLOW = PROJECT / "configs/flights-kubeflow.toml"
-NEVER_CACHED = {"PreviousStatistics", "Window", "LiveModel", "Report"}
+ONE = {"train__frameworks": '["sklearn"]'}
+"""The settings of the pipeline that is run whole."""
 
 
 @pytest.fixture(scope="module", params=["3", "2"])
 def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     """One Airflow after the other."""
-    return started(request.param, tmp_path_factory.mktemp(f"airflow-{request.param}"))
+    return started(request.param, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_dag_file_imports_only_airflow_and_what_comes_with_it() -> None:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").partition(".")[0])
-    assert names - set(sys.stdlib_module_names) == {"airflow", "kubernetes"}
+    assert names - set(sys.stdlib_module_names) == {"airflow"}
 
 
 def test_plan_has_the_tasks_of_the_kubeflow_package(plans: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_options_that_are_not_of_make_airflow_go_to_the_plan(
 ) -> None:
     started: list[object] = []
     monkeypatch.setattr(airflow, "set_up", lambda *versions: started.append(versions))
-    monkeypatch.setattr(airflow, "start", lambda *words: started.append(words) or 0)
+    monkeypatch.setattr(airflow, "start", lambda *words, **more: started.append(words) or 0)
     words = [
         "--config",
         "c.toml",
@@ -204,17 +205,17 @@ class Toy:
 
 def _toy_task(name: str, *words: str, **others: object) -> dict[str, object]:
     fixed: dict[str, object] = {"needs": [], "retries": None, "timeout_seconds": None}
+    fixed |= {"outputs": []}
     fixed |= {"id": name, "module": "toy", "arguments": [name, *words], "environment": {}}
     return fixed | others
 
 
-@pytest.fixture(scope="module")
-def toy(each: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    folder = tmp_path_factory.mktemp("toy")
+def _toy_run(each: Airflow, folder: Path, retrain: str) -> Toy:
+    """A run by a policy that says so of a span that comes between two looks."""
     (folder / "toy.py").write_text(TOY)
     run = ["{run_id}", "{span}", "{earlier}", "{note}", "{force}"]
     tasks = [
-        _toy_task("init", "{outputs}"),
+        _toy_task("init", "{outputs}", "{asked_span}", outputs=["span", "earlier"]),
         _toy_task("good", *run, needs=["init"], environment={"GIVEN": "yes"}),
         _toy_task("bad", needs=["init"]),
         _toy_task("after", needs=["bad"]),
@@ -222,18 +223,36 @@ def toy(each: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Toy:
         _toy_task("finish", "{run_id}", needs=["init", "good", "bad", "slow", "after"]),
     ]
     none = compiler._schedule(load(KUBEFLOW).schedule) | {"cron": None}
-    plan = {"format": 1, "name": "toy", "root": "r", "store": "s", "config": "c", "pipeline": "p"}
-    plan |= {"parameters": {"span": "", "note": "", "force": False}, "schedule": none, "pods": {}}
+    plan = {"format": 2, "name": "toy", "root": "r", "store": "s", "config": "c", "pipeline": "p"}
+    plan |= {"parameters": {"span": "", "note": "", "force": False}, "schedule": none}
+    plan |= {"policy": _toy_task("new_span", "{outputs}", retrain, outputs=["decision"])}
     (folder / "toy.airflow.json").write_text(json.dumps(plan | {"tasks": tasks}))
     done = each.test(
         "toy",
         "--conf",
-        json.dumps({"note": "a 'note'", "force": True}),
+        json.dumps({"force": True}),
         plans=str(folder),
         project=str(folder),
         python=sys.executable,
+        policy=True,
+        look_minutes=0.001,
     )
     return Toy(folder, done)
+
+
+@pytest.fixture(scope="module")
+def toy(each: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    return _toy_run(each, tmp_path_factory.mktemp("toy"), "yes")
+
+
+def test_run_waits_for_a_decision_and_ends_where_that_is_against_it(
+    each: Airflow, tmp_path: Path
+) -> None:
+    run = _toy_run(each, tmp_path, "no")
+    assert run.done.returncode == 0, run.done.stdout + run.done.stderr
+    assert sorted(file.name for file in tmp_path.glob("look-*")) == ["look-0", "look-1"]
+    assert "so it is" in run.done.stdout + run.done.stderr
+    assert [name for name in ("init", "good", "finish") if run.task(name)] == []
 
 
 def test_tasks_are_given_what_the_run_knows(toy: Toy) -> None:
@@ -241,6 +260,7 @@ def test_tasks_are_given_what_the_run_knows(toy: Toy) -> None:
     assert given is not None, toy.done.stdout + toy.done.stderr
     run_id, *others = given["words"][1:]
     assert others == ["4", "[2, 3]", "a 'note'", "true"]
+    assert (begun := toy.task("init")) is not None and begun["words"][2] == "4"
     assert run_id.startswith("manual__") and run_id.replace("-", "").replace("_", "").isalnum()
     assert given["environment"]["GIVEN"] == "yes"
     assert not [name for name in given["environment"] if "AIRFLOW_" in name]
@@ -255,7 +275,7 @@ def test_run_fails_and_still_finishes_when_a_task_fails(toy: Toy) -> None:
     assert "state=failed" in printed
 
 
-def test_task_that_is_interrupted_ends_what_itstarted(each: Airflow, toy: Toy) -> None:
+def test_task_that_is_interrupted_ends_what_it_started(each: Airflow, toy: Toy) -> None:
     code = (
         "import runpy, signal, sys; dag = runpy.run_path(sys.argv[1])['toy'];"
         "signal.signal(signal.SIGALRM, lambda *a: sys.exit('too long')); signal.alarm(3);"
@@ -275,40 +295,64 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
     return SmallProject.make(tmp_path_factory.mktemp("airflow"))
 
 
-@pytest.mark.e2e
-def test_airflow_runs_the_pipeline_and_shares_its_cache(
-    project: SmallProject, tmp_path: Path
-) -> None:
-    third, second = (started(version, tmp_path / version) for version in ("3", "2"))
-    one = {"train__frameworks": '["sklearn"]'}
+@pytest.fixture(scope="module")
+def by_policy(project: SmallProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the plan by which Airflow 3 has run what the policy said of the first span."""
+    third = started("3", tmp_path_factory.getbasetemp())
     words = ["--config", "configs/flights.toml", "--output", "plans/flights.airflow.json"]
+    chosen = project.overrides(**ONE, continuous__rest_seconds="0")
     subprocess.run(
-        [sys.executable, "-m", "pipeline.runners.airflow", *words, *project.overrides(**one)],
+        [sys.executable, "-m", "pipeline.runners.airflow", *words, *chosen],
         cwd=project.folder,
         env=project.environment(),
         check=True,
     )
-    nodes = {task["id"] for task in json.loads((project.folder / words[-1]).read_text())["tasks"]}
-    nodes -= {"init", "backfill", "finish"}
-    settings = {"plans": str(project.folder / "plans"), "project": str(project.folder)}
-    runs: list[str] = []
+    plans = project.folder / "plans"
+    settings = {"plans": str(plans), "project": str(project.folder), "python": sys.executable}
+    done = third.test("flights", **settings, policy=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return plans
 
-    def cached() -> set[str]:
-        """The nodes of the run that has come last, which were taken from the cache."""
-        (run_id,) = (r for r in project.run_ids() if r not in runs and "-span-" not in r)
-        runs.append(run_id)
-        states = {name: e.state for name, e in project.executions(run_id).items()}
-        assert set(states) == nodes and set(states.values()) <= {"CACHED", "COMPLETE"}
-        return {name for name, state in states.items() if state == "CACHED"}
 
-    # The first finds what its own backfill has made.
-    for each_one, expected in ((third, {"SchemaGen"}), (second, nodes - NEVER_CACHED)):
-        done = each_one.test("flights", **settings, python=sys.executable)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert cached() == expected
-        facts = record.read(project.store(), runs[-1])
-        assert (facts["runner"], facts["outcome"]) == ("airflow", record.SUCCEEDED)
-        assert (facts["span"], facts["backfill"]) == ("2", "[1]")
-    local = project.run(**one)
+def _newest(project: SmallProject, plans: Path) -> tuple[str, set[str]]:
+    """The run that has come last, and the nodes that it took from the cache."""
+    tasks = json.loads((plans / "flights.airflow.json").read_text())["tasks"]
+    nodes = {task["id"] for task in tasks} - {"init", "backfill", "finish"}
+    runs = project.store().get_contexts_by_type(record.RUN)
+    run_id = max((run for run in runs if "-look-" not in run.name), key=lambda run: run.id).name
+    states = {name: e.state for name, e in project.executions(run_id).items()}
+    assert set(states) == nodes and set(states.values()) <= {"CACHED", "COMPLETE"}
+    return run_id, {name for name, state in states.items() if state == "CACHED"}
+
+
+@pytest.mark.e2e
+def test_airflow_runs_what_the_policy_says_and_shares_its_cache(
+    project: SmallProject, by_policy: Path
+) -> None:
+    run_id, cached = _newest(project, by_policy)
+    # What looked at the span before has left that much.
+    assert cached == {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate"}
+    facts = record.read(project.store(), run_id)
+    assert (facts["runner"], facts["outcome"]) == ("airflow", record.SUCCEEDED)
+    (decision,) = decisions.read(project.store())
+    assert (decision.verdict, decision.state) == (decisions.RETRAIN, decisions.COMPLETE)
+    assert (decision.span, decision.run_id, facts["span"]) == (1, run_id, "1")
+    assert facts["note"] == f"Decision {decision.id}: {decision.reason}"
+    local = project.run("--span", "1", **ONE)
     assert local.returncode == 0, local.stdout + local.stderr
-    assert cached() == nodes - NEVER_CACHED
+    _, again = _newest(project, by_policy)
+    assert again >= cached | {"Transform", "Trainer.sklearn", "Evaluator", "Pusher"}
+
+
+@pytest.mark.e2e
+def test_the_older_airflow_takes_the_same_run_from_the_cache(
+    project: SmallProject, by_policy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    second = started("2", tmp_path_factory.getbasetemp())
+    settings = {"plans": str(by_policy), "project": str(project.folder), "python": sys.executable}
+    done = second.test("flights", "--conf", '{"span": "1"}', **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run_id, cached = _newest(project, by_policy)
+    assert {"Transform", "Trainer.sklearn", "Evaluator", "Pusher"} <= cached
+    facts = record.read(project.store(), run_id)
+    assert (facts["runner"], facts["outcome"]) == ("airflow", record.SUCCEEDED)

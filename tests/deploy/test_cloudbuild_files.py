@@ -100,7 +100,9 @@ def test_a_release_has_passed_everything_else() -> None:
     build = read(PUSH)
     places = {step.id: step.index for step in build.steps}
     before = names(build, behind(build, places["release"]))
-    assert before == {step.id for step in build.steps} - {"release", "smoke", "run"}
+    after = {"release", "smoke", "composer", "run"}
+    assert before == {step.id for step in build.steps} - after
+    assert names(build, behind(build, places["composer"])) >= {"smoke", "release"}
     assert names(build, behind(build, places["run"])) >= {"smoke", "release"}
 
 
@@ -109,9 +111,9 @@ def test_what_is_at_work_is_changed_by_one_step_and_put_back_if_that_is_bad() ->
         (step.id, words(step)[4])
         for step in read(PUSH).steps
         if words(step)[1:4] == ["-m", "pipeline", "deploy"]
-        and words(step)[4] in ("release", "rollback", "smoke", "run")
+        and words(step)[4] in ("release", "rollback", "smoke", "composer", "run")
     ]
-    assert changing == [("release", "release"), ("smoke", "smoke"), ("run", "run")]
+    assert changing == [(name, name) for name in ("release", "smoke", "composer", "run")]
     smoke = next(step for step in read(PUSH).steps if step.id == "smoke")
     assert "--rollback" in smoke.command
 
@@ -119,16 +121,16 @@ def test_what_is_at_work_is_changed_by_one_step_and_put_back_if_that_is_bad() ->
 def test_a_pull_request_pushes_and_deploys_nothing_and_is_told_no_secret() -> None:
     build = read(PULL_REQUEST)
     said = [word for step in build.steps for word in words(step)]
-    assert not {"--push", "release", "rollback", "smoke", "run"} & set(said)
+    assert not {"--push", "release", "rollback", "smoke", "composer", "run"} & set(said)
     assert not build.secrets
-    deploying = {"release", "smoke", "run"}
+    deploying = {"release", "smoke", "composer", "run"}
     assert {s.id for s in build.steps} == {s.id for s in read(PUSH).steps} - deploying
 
 
 def test_the_password_reaches_only_the_steps_that_open_the_store() -> None:
     for path in (PUSH, NIGHTLY, NEW_DATA):
         with_secrets = {step.id for step in read(path).steps if step.secrets}
-        assert with_secrets <= {"release", "smoke", "run", "scan"}
+        assert with_secrets <= {"release", "smoke", "run", "policy", "scan"}
     assert not any(step.secrets for step in read(PUSH).steps if step.id == "scan")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -200,7 +201,9 @@ def test_the_image_holds_nothing_that_no_task_needs(image: Image) -> None:
     assert not list(image.root.glob("etc/pip.conf")) and not list(image.root.glob("etc/uv"))
     app = image.root / "app"
     assert {f.name for f in app.iterdir()} >= {"pipeline", "models", "configs", "local_runner.py"}
-    assert not {".git", "tests", "output", ".venv"} & {f.name for f in app.iterdir()}
+    assert not {".git", "tests", ".venv"} & {f.name for f in app.iterdir()}
+    assert not list((app / "output").iterdir())
+    assert stat.S_IMODE((app / "output").stat().st_mode) == 0o1777
 
 
 @pytest.mark.e2e

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.__main__ import parser
 from tools.environment import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -189,6 +190,87 @@ def test_the_model_server_is_let_out_to_an_object_store_where_that_is_asked_for(
     validate.validate(policy, VERSION, strict=True)
     assert selected(policy["spec"]["podSelector"], objects) == ["model-server"]
     assert policy["metadata"]["name"] not in of_kind(objects, "NetworkPolicy")
+
+
+def test_the_policy_is_called_by_the_clock_one_at_a_time_as_the_account_of_the_runs(
+    objects: list[Object],
+) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    added = rendered("continuous")
+    for item in added:
+        validate.validate(item, VERSION, strict=True)
+        assert item["metadata"]["namespace"] == CONFIG["kubeflow"]["namespace"]
+    there = {(o["kind"], o["metadata"]["name"]) for o in objects}
+    assert not there & {(o["kind"], o["metadata"]["name"]) for o in added}
+    spec = of_kind(added, "CronJob")["continuous"]["spec"]
+    assert spec["concurrencyPolicy"] == "Forbid"
+    job = spec["jobTemplate"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    assert rule["onExitCodes"]["containerName"] == container["name"]
+    assert pod["restartPolicy"] == "Never"
+    assert pod["serviceAccountName"] == CONFIG["kubeflow"]["service_account"]
+    assert container["image"] == CONFIG["tasks"]["defaults"]["image"]
+    words = [*container["command"], *container["args"]]
+    arguments = parser().parse_args(words[3:])
+    assert arguments.once and (ROOT / arguments.config).is_file()
+    assert CONFIG["continuous"]["runner"] == "kubeflow"
+
+
+def test_the_pod_of_the_policy_is_kept_to_the_restricted_profile_and_has_what_a_task_has(
+    objects: list[Object],
+) -> None:
+    template = of_kind(rendered("continuous"), "CronJob")["continuous"]["spec"]["jobTemplate"][
+        "spec"
+    ]["template"]
+    pod, (container,) = template["spec"], template["spec"]["containers"]
+    server = templates(objects)["model-server"]["spec"]
+    assert pod["securityContext"] == server["securityContext"]
+    assert container["securityContext"] == server["containers"][0]["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert container["resources"]["limits"]["memory"]
+    secrets = {
+        e["name"]: "{name}/{key}".format_map(e["valueFrom"]["secretKeyRef"])
+        for e in container["env"]
+    }
+    tasks = CONFIG["tasks"]["defaults"]
+    assert tasks["secrets"].items() <= secrets.items()
+    claims = {
+        volume["persistentVolumeClaim"]["claimName"]: volume["name"]
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {claim: mounts[name] for claim, name in claims.items()} == tasks["volumes"]
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_pod_of_the_policy_is_let_out_to_the_store_and_let_in_there(
+    objects: list[Object],
+) -> None:
+    added = rendered("continuous")
+    (policy,) = of_kind(added, "NetworkPolicy").values()
+    labels = of_kind(added, "CronJob")["continuous"]["spec"]["jobTemplate"]["spec"]["template"][
+        "metadata"
+    ]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    (denied,) = (
+        p["spec"]["podSelector"]["matchLabels"]
+        for name, p in of_kind(objects, "NetworkPolicy").items()
+        if name.endswith("-deny")
+    )
+    assert denied.items() <= labels.items()
+    store = of_kind(objects, "Service")["metadata-store"]["spec"]["ports"][0]["port"]
+    out = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert {store, 53, 443, 8888} <= out
+    if "metadata-store" in of_kind(objects, "NetworkPolicy"):
+        spec = of_kind(objects, "NetworkPolicy")["metadata-store"]["spec"]
+        peers = [peer["podSelector"] for rule in spec["ingress"] for peer in rule["from"]]
+        assert any(
+            peer["matchLabels"].items() <= labels.items() for peer in peers if "matchLabels" in peer
+        )
 
 
 def test_pods_are_reached_by_those_who_ask_them_and_by_nobody_else(objects: list[Object]) -> None:

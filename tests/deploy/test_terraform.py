@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cluster.reach import problems
 from pipeline.config_file import load
-from pipeline.runners.kubeflow import problems
 from tests.deploy import google_provider
 from tests.deploy.google_provider import SECRET, TERRAFORM
 from tests.deploy.terraform import ENVIRONMENTS, WHOLE, State, Terraform
@@ -100,6 +101,7 @@ def test_what_the_example_fills_in_is_enough(terraform: Terraform, name: str) ->
     state = terraform.applied(name, {})
     assert not state.resources("google_sql_database_instance")
     assert not state.resources("google_billing_budget")
+    assert not state.resources("google_composer_environment")
     assert not state.resources("google_service_networking_connection")
 
 
@@ -112,6 +114,8 @@ def test_what_the_example_fills_in_is_enough(terraform: Terraform, name: str) ->
         ({"kubeflow": {"host": "kubeflow.example.com"}}, "begins with http"),
         ({"network": "default"}, "projects/PROJECT/global"),
         ({"machine_type": "large"}, "written as e2-highcpu-8"),
+        ({"composer": {"image_version": "3"}}, "written composer-3-airflow"),
+        ({"composer": {"subnetwork": "default"}}, "name that as well"),
         ({"store": {}}, "name the network from which it is reached"),
         ({"budget": {"billing_account": "mine", "monthly": 1}}, "012345-6789AB-CDEF01"),
         ({"budget": {"billing_account": "012345-6789AB-CDEF01", "monthly": 0.5}}, "whole number"),
@@ -150,7 +154,7 @@ def test_secrets_are_containers_and_their_values_are_nowhere(whole: State) -> No
 def test_buckets_are_private_versioned_and_clean_up_after_themselves(whole: State) -> None:
     buckets = whole.resources("google_storage_bucket")
     assert {bucket["name"].rpartition("-")[2] for bucket in buckets} == {
-        *("data", "root", "serving", "logs"),
+        *("data", "root", "serving", "logs", "airflow"),
     }
     for bucket in buckets:
         assert bucket["uniform_bucket_level_access"]
@@ -191,6 +195,26 @@ def test_the_store_is_private_reached_by_builds_and_backed_up(whole: State) -> N
     assert pool["network_config"][0]["peered_network"] == WHOLE["network"]
     assert settings["backup_configuration"][0]["enabled"]
     assert settings["backup_configuration"][0]["point_in_time_recovery_enabled"]
+
+
+def test_airflow_is_told_how_tasks_run_and_builds_where_its_dags_are(
+    terraform: Terraform, whole: State
+) -> None:
+    (environment,) = whole.resources("google_composer_environment")
+    (config,) = environment["config"]
+    (node,), (software,) = config["node_config"], config["software_config"]
+    assert node["service_account"].startswith("flights-composer@")
+    assert (node["network"], node["subnetwork"]) == (
+        WHOLE["network"],
+        WHOLE["composer"]["subnetwork"],
+    )
+    settings = json.loads(software["env_variables"]["AIRFLOW_VAR_PIPELINE"])
+    assert (settings["tasks"], settings["policy"]) == ("pods", True)
+    (storage,) = environment["storage_config"]
+    told = [told for file, told in whole.triggers.values() if file == "cloudbuild.yaml"]
+    assert [one["_COMPOSER"] for one in told] == [f"gs://{storage['bucket']}/dags"]
+    without = terraform.applied("dev", {}).triggers.values()
+    assert not [told for _, told in without if "_COMPOSER" in told]
 
 
 def test_the_machines_of_builds_are_chosen(terraform: Terraform) -> None:

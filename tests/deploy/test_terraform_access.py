@@ -27,6 +27,7 @@ def test_each_account_has_the_rights_of_its_job_and_no_more(whole: State) -> Non
             (project, "iap.httpsResourceAccessor"),
             ("flights", "artifactregistry.writer"),
             ("flights-cache", "artifactregistry.writer"),
+            ("airflow", "storage.objectUser"),
             ("logs", "storage.objectUser"),
             ("logs", "storage.legacyBucketReader"),
             ("metadata-store", read),
@@ -44,6 +45,14 @@ def test_each_account_has_the_rights_of_its_job_and_no_more(whole: State) -> Non
             ("serving", "storage.objectUser"),
             ("metadata-store", read),
             ("webhook", read),
+        },
+        # Its pods act as the account of the environment.
+        "composer": {
+            (project, "composer.worker"),
+            ("data", "storage.objectViewer"),
+            ("root", "storage.objectUser"),
+            ("serving", "storage.objectUser"),
+            ("flights", "artifactregistry.reader"),
         },
         "serving": {("serving", "storage.objectViewer")},
         "scheduler": {
@@ -75,8 +84,8 @@ def test_each_account_has_the_rights_of_its_job_and_no_more(whole: State) -> Non
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_on_vertex_builds_act_as_the_account_of_the_tasks(terraform: Terraform, name: str) -> None:
     found = terraform.applied(name, {}).grants
-    assert ("google_service_account.name", "iam.serviceAccountUser") in found["build"]
-    for account in ("build", "pipeline"):
+    for account in ("build", "pipeline"):  # The policy is a task, which starts runs as well.
+        assert ("google_service_account.name", "iam.serviceAccountUser") in found[account]
         assert (f"my-project-{name}", "aiplatform.user") in found[account]
     roles = {role for rights in found.values() for _, role in rights}
     assert not {"owner", "editor", "viewer"} & roles
@@ -172,6 +181,18 @@ def test_a_push_is_released_to_dev_and_an_approved_tag_to_prod(terraform: Terraf
         for trigger in terraform.applied(name, {}).resources("google_cloudbuild_trigger"):
             approval = any(a["approval_required"] for a in trigger["approval_config"])
             assert approval == trigger["name"].endswith("-tag"), trigger["name"]
+
+
+def test_new_data_and_the_clock_have_the_policy_decide(whole: State) -> None:
+    (build,) = cloudbuild("deploy/cloudbuild/new-data.yaml")["steps"][1:]
+    assert build["args"][:4] == ["-m", "pipeline", "deploy", "policy"]
+    clocks = {job["name"]: job for job in whole.resources("google_cloud_scheduler_job")}
+    policy = clocks["flights-policy"]
+    assert policy["schedule"] == "0 6 * * *"
+    (target,) = policy["http_target"]
+    (nightly,) = clocks["flights-nightly"]["http_target"]
+    assert target["oauth_token"] == nightly["oauth_token"]
+    assert target["uri"].endswith(":run") and target["body"] == nightly["body"]
 
 
 def test_alerts_fire_on_what_is_printed_and_on_nothing_else(whole: State) -> None:

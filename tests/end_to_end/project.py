@@ -38,6 +38,8 @@ SETTINGS = {
     "train.sklearn.max_trees": "30",
     "train.xgboost.max_trees": "50",
     "evaluate.thresholds.auc.min": "0.5",
+    "evaluate.thresholds.log_loss": "{ max = 1.0 }",
+    "evaluate.thresholds.calibration": "{ min = 0.3, max = 3.0 }",
     "evaluate.guards": "[]",
 }
 

@@ -26,7 +26,7 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.e2e
 
-RESOLVERS = {"PreviousStatistics", "Window", "LiveModel"}
+RESOLVERS = {"PreviousStatistics", "Window", "AnalyzerCache", "LiveModel"}
 NEVER_CACHED = {*RESOLVERS, "Report"}
 OF_A_RUN = {
     *("history.json", "history.svg", "canary.json", "selection.json"),  # how long it took

@@ -17,7 +17,8 @@ def learnable(count: int = 3000) -> Rows:
     signal = numbers[:, 0] + (categories[:, 0] == 2) - 1
     labels = np.where(rng.random(count) < 0.75, signal > 0, rng.random(count) < 0.2)
     folds = np.repeat(rng.choice(1000, count // 20, replace=False), 20).astype(np.int32)
-    return Rows(numbers, categories, labels.astype(np.float32), folds)
+    ones = np.ones(count, np.float32)
+    return Rows(numbers, categories, labels.astype(np.float32), folds, ones)
 
 
 def entropy(labels: np.ndarray, said: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 from models import dataset
 from models.dataset import Rows
-from models.features import ModelInputs
+from models.features import FOLDS, ModelInputs
 from pipeline.errors import UserError
+from pipeline.train_config import TrainConfig
 
 INPUTS = ModelInputs(("x", "y"), ("c",), (5,))
 
@@ -38,6 +40,7 @@ def rows(folds: list[int]) -> Rows:
         np.zeros((n, 0), np.int32),
         np.zeros(n, np.float32),
         np.array(folds, np.int32),
+        np.ones(n, np.float32),
     )
 
 
@@ -53,6 +56,41 @@ def test_rows_are_read_from_all_files_in_order(tmp_path, monkeypatch, memory_bud
     np.testing.assert_array_equal(read.categories, n[:, None] % 5)
     np.testing.assert_array_equal(read.labels, n % 2)
     np.testing.assert_array_equal(read.folds, n % 7)
+    np.testing.assert_array_equal(read.weights, np.ones(30))
+
+
+@pytest.mark.parametrize("memory_budget", [1.0, 1e-12])
+def test_rows_weigh_what_is_said_of_the_files_that_they_are_in(tmp_path, memory_budget):
+    newer, older = write(tmp_path / "a.gz", range(3)), write(tmp_path / "b.gz", range(3, 8))
+    found = dataset.read([older, newer], INPUTS, weights=[0.25, 1.0], memory_budget=memory_budget)
+    np.testing.assert_array_equal(found.numbers[:, 0], np.arange(8))
+    np.testing.assert_array_equal(found.weights, [1.0] * 3 + [0.25] * 5)
+
+
+def test_rows_of_files_that_are_known_already_are_not_held_out(tmp_path):
+    newer, older = write(tmp_path / "a.gz", range(7)), write(tmp_path / "b.gz", range(7, 14))
+    found = dataset.read([older, newer], INPUTS, never_held_out=[True, False])
+    learn, stop = found.hold_out(3 / FOLDS)
+    np.testing.assert_array_equal(found.numbers[stop, 0], [0, 1, 2])
+    np.testing.assert_array_equal(found.numbers[learn, 0], np.arange(3, 14))
+
+
+def test_a_row_counts_half_of_one_that_is_a_half_life_newer():
+    assert dataset.weights_by_age([3, 5, 7], 2.0) == [0.25, 0.5, 1.0]
+    assert dataset.weights_by_age([4, 1], 1.5) == [1.0, 0.25]
+    assert dataset.weights_by_age([3, 5], None) == [1.0, 1.0]
+
+
+def test_balanced_classes_weigh_the_same_in_sum_and_old_rows_less_within_theirs():
+    labels = np.array([0] * 30 + [1] * 10, np.float32)
+    weights = np.where(np.arange(40) % 2, 1.0, 0.5).astype(np.float32)
+    some = replace(rows([0] * 40), labels=labels, weights=weights)
+    assert dataset.row_weights(some, TrainConfig()) is weights
+    balanced = dataset.row_weights(some, TrainConfig(class_weight="balanced"))
+    assert balanced.dtype == np.float32
+    assert balanced[labels == 0].sum() == pytest.approx(balanced[labels == 1].sum())
+    assert balanced.sum() == pytest.approx(weights.sum())
+    np.testing.assert_allclose(balanced[1::2], 2 * balanced[::2])
 
 
 @pytest.mark.parametrize("memory_budget", [1.0, 1e-12])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from models import history, keras_model
 from models.bundle import Bundle
-from models.dataset import Rows, class_weights
+from models.dataset import Rows
 from pipeline.config import FeaturesConfig
 from pipeline.train_config import TrainConfig
 from tests.models.conftest import SCHEMA, SETTINGS
@@ -31,7 +32,8 @@ def rows() -> Rows:
     signal = numbers[:, 0] + (categories[:, 0] == 2) - 1
     labels = np.where(rng.random(600) < 0.75, signal > 0, rng.random(600) < 0.2)
     folds = np.repeat(rng.choice(1000, 30, replace=False), 20).astype(np.int32)
-    return Rows(numbers, categories, labels.astype(np.float32), folds)
+    ones = np.ones(600, np.float32)
+    return Rows(numbers, categories, labels.astype(np.float32), folds, ones)
 
 
 def settings(**changes: object) -> TrainConfig:
@@ -76,8 +78,9 @@ def test_batches_have_every_row_once_and_are_as_large_as_asked_for(
 ):
     monkeypatch.setattr(keras_model, "_ROWS_AT_ONCE", at_once)
     among = np.arange(5, 600)
-    weights = np.array([1, 3], np.float32)
-    dataset = keras_model.batches(rows, among, size, weights=weights, seed=1)
+    rows = replace(rows, weights=1 + 2 * rows.labels)
+    mean = rows.weights[among].mean()
+    dataset = keras_model.batches(rows, among, size, seed=1)
     for _ in range(2):
         found = [*dataset.as_numpy_iterator()]
         sizes = [len(labels) for _, labels, _ in found]
@@ -86,23 +89,14 @@ def test_batches_have_every_row_once_and_are_as_large_as_asked_for(
         assert sorted(numbers[:, 0]) == sorted(rows.numbers[among, 0])
         for (_, categories), labels, weight in found:
             assert categories.shape == (len(labels), 1)
-            np.testing.assert_array_equal(weight, 1 + 2 * labels[:, 0])
+            np.testing.assert_allclose(weight, (1 + 2 * labels[:, 0]) / mean, rtol=1e-6)
     assert len(dataset) == len(sizes)
 
 
 def test_an_untrained_model_predicts_the_base_rate(rows):
-    weights = class_weights(rows.labels, "none")
-    model = keras_model.build_members(2, rows, SIZES, settings().keras, weights=weights)
+    model = keras_model.build_members(2, rows, SIZES, settings().keras)
     average = float(np.mean(model((np.zeros((1, 3)), np.zeros((1, 1), int)))))
     assert average == pytest.approx(rows.labels.mean(), abs=1e-6)
-
-
-def test_balanced_classes_weigh_the_same_in_sum():
-    labels = np.array([0] * 30 + [1] * 10, np.float32)
-    weights = class_weights(labels, "balanced")
-    per_row = weights[labels.astype(int)]
-    assert per_row[labels == 0].sum() == pytest.approx(per_row[labels == 1].sum())
-    assert per_row.sum() == pytest.approx(len(labels))
 
 
 def test_balanced_classes_raise_the_probability_of_the_rarer_one(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def test_it_learns_more_than_the_base_rate(rows):
 
 def test_an_untrained_model_predicts_the_base_rate(rows, tmp_path):
     fitting = pytorch_model.Fitting(rows, SIZES, settings(), members=3, epochs=1)
-    none = Rows(np.zeros((1, 3), np.float32), np.zeros((1, 1), np.int32), rows.labels, rows.folds)
+    nothing = np.zeros((1, 3), np.float32), np.zeros((1, 1), np.int32)
+    none = replace(rows, numbers=nothing[0], categories=nothing[1])
     (said,) = predictions(none, fitting.networks, tmp_path)
     assert said == pytest.approx(rows.labels.mean(), abs=1e-6)
 
@@ -158,7 +160,7 @@ def test_many_rows_are_answered_in_parts(rows, tmp_path, monkeypatch):
 
 
 def test_rows_on_disk_give_what_rows_in_memory_do(rows, tmp_path):
-    names = ("numbers", "categories", "labels", "folds")
+    names = [field.name for field in fields(rows)]
     for name in names:
         np.save(tmp_path / f"{name}.npy", getattr(rows, name))
     mapped = Rows(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in names))
@@ -171,7 +173,7 @@ def test_rows_on_disk_give_what_rows_in_memory_do(rows, tmp_path):
 def test_a_model_may_have_no_numbers_or_no_categories(rows, tmp_path, empty):
     parts = {"numbers": rows.numbers, "categories": rows.categories}
     parts[empty] = parts[empty][:, :0]
-    some = Rows(**parts, labels=rows.labels, folds=rows.folds)
+    some = replace(rows, **parts)
     model, _, _ = pytorch_model.train(some, SIZES if empty == "numbers" else [], settings())
     assert predictions(some, model, tmp_path).shape == (len(rows),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_a_category_that_training_never_met_is_answered(rows, tmp_path, hyper):
 
 
 def test_a_category_of_more_values_than_scikit_learn_splits_is_taken_as_a_number(rows):
-    many = Rows(rows.numbers, rows.categories * 90, rows.labels, rows.folds)
+    many = replace(rows, categories=rows.categories * 90)
     hyper = {"categories": "native", "trees": 5}
     model, _, _ = sklearn_model.train(many, [361], settings(sklearn=hyper))
     assert not np.any(model.is_categorical_)

@@ -73,6 +73,8 @@ def test_every_framework_is_trained_by_the_same_command(
         (["--validation-share", "0.9"], "--validation-share 0.9: input should be less than 0.5"),
         (["--config", "no.toml"], "no.toml: no such configuration file"),
         (["--transform-graph", "nowhere"], "--transform-graph nowhere: holds no transform graph"),
+        (["--train-weights", "1", "0.5"], "a number above 0 for each pattern of --train-data"),
+        (["--train-weights", "0"], "--train-weights: expected a number above 0"),
         (["--train-data", "nowhere/*"], "no rows to learn from in nowhere/*"),
         (["--eval-data", "nowhere/*"], "nowhere/*"),
     ],

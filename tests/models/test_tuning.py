@@ -44,6 +44,7 @@ def make_rows(rows: int = 60) -> Rows:
         rng.integers(0, 4, (rows, 2)).astype(np.int32),
         (numbers[:, 0] + rng.normal(size=rows) > 0).astype(np.float32),
         rng.integers(0, 1000, rows).astype(np.int32),
+        np.ones(rows, np.float32),
     )
 
 

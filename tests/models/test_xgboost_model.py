@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_a_category_that_training_never_met_is_answered(rows, tmp_path):
 
 
 def test_rows_in_batches_and_on_disk_give_what_rows_in_memory_do(rows, tmp_path, monkeypatch):
-    names = ("numbers", "categories", "labels", "folds")
+    names = [field.name for field in fields(rows)]
     for name in names:
         np.save(tmp_path / f"{name}.npy", getattr(rows, name))
     mapped = Rows(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in names))

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from models import manifest
-from models.manifest import Manifest
+from models.manifest import Base, Manifest
 from pipeline.provenance import Provenance
 
 RAW: list[dict[str, Any]] = [
@@ -48,6 +48,7 @@ def save_model(
     label: str = "late",
     inputs: dict[str, str] | None = None,
     spans: tuple[int, ...] = (),
+    base: str = "",
     raw_carrier: bool = False,
     without: str = "",
 ) -> Path:
@@ -60,6 +61,7 @@ def save_model(
         label: What its manifest says that it predicts.
         inputs: What its manifest says that it takes, if that is not the truth.
         spans: What its manifest says that it was trained on.
+        base: The digest of the model that its manifest says it went on from.
         raw_carrier: Breaks how it takes the carrier by serving_raw.
         without: A signature that is left out.
     """
@@ -93,7 +95,7 @@ def save_model(
     signatures = {"serving_default": serving_default, "serving_raw": serving_raw}
     signatures.pop(without, None)
     tf.saved_model.save(module, str(folder), signatures)
-    seal(folder, framework=framework, label=label, inputs=inputs, spans=spans)
+    seal(folder, framework=framework, label=label, inputs=inputs, spans=spans, base=base)
     return folder
 
 
@@ -104,6 +106,7 @@ def seal(
     label: str = "late",
     inputs: dict[str, str] | None = None,
     spans: tuple[int, ...] = (),
+    base: str = "",
 ) -> Manifest:
     """Writes the manifest of a bundle whose files are there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,5 +120,6 @@ def seal(
             provenance=Provenance(
                 pipeline="toy", run="run-1", node=f"Trainer.{framework}", execution=7, spans=spans
             ),
+            base=Base(digest=base) if base else None,
         ),
     )

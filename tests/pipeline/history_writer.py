@@ -50,6 +50,13 @@ class Writer:
             Path(uri, "data").write_bytes(bytes(1000))
         return int(made)
 
+    def goes_on_from(self, made: int, key: str, base: int) -> None:
+        """Records that the node that made an artifact read another one, by the input's name."""
+        (event,) = self.store.get_events_by_artifact_ids([made])
+        read = _event(event.execution_id, base, pb.Event.INPUT)
+        read.path.steps[0].key = key
+        self.store.put_events([read])
+
     def push(self, run: str, model: int) -> int:
         """Makes a model the live one; the id of the PushedModel."""
         source = self.store.get_artifacts_by_id([model])[0].uri

@@ -30,6 +30,8 @@ HEAVY = ("tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "rich")
         ("pipeline.__main__", ["live", "--help"], 0, "--json"),
         ("pipeline.__main__", ["recall", "--help"], 0, "--artifact"),
         ("pipeline.__main__", ["report", "--help"], 0, "--serve"),
+        ("pipeline.__main__", ["monitor", "--help"], 0, "--prometheus"),
+        ("pipeline.__main__", ["monitor", "--json", "--open"], 2, "not allowed with"),
         ("pipeline.__main__", ["report", "--open", "--serve"], 2, "not allowed with"),
         ("pipeline.__main__", ["recall"], 2, "SPAN --artifact"),
         ("pipeline.__main__", ["recall", "may"], 2, "'may' is not a whole number"),

@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_a_minimal_file_gets_defaults(tmp_path: Path) -> None:
     config = load(write(tmp_path, MINIMAL))
-    assert (config.data.window, config.run.cache) == (1, True)
+    assert (config.data.window, config.run.cache) == ("expanding", True)
     assert config.pipeline_root == str(PROJECT / "output/small")
     assert config.serving_directory == str(PROJECT / "output/small/serving")
 
@@ -85,10 +85,12 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("evaluate.guards=[{columns=['carrier'],metrc='auc'}]", "metrc", "did you mean metric?"),
         ("data.csv.sep=','", "data.csv.sep", "known here: delimiter, quote, encoding"),
         ("data.window=three", "data.window", 'is "three"; expected a whole number'),
-        ("data.window=0", "data.window", "is 0; expected greater than or equal to 1"),
+        ("data.window=0", "data.window", 'number of spans, 1 or more, or "expanding"'),
         ("data.window=2.5", "data.window", "is 2.5; expected a whole number"),
         ("data.window=true", "data.window", "is true; expected a whole number"),
         ("data.window=[]", "data.window", "is []; expected a whole number"),
+        ("data.half_life=0", "data.half_life", "is 0; expected greater than 0"),
+        ("data.half_life=inf", "data.half_life", "is Infinity; expected a finite number"),
         ("data.span=-1", "data.span", "greater than or equal to 0"),
         ("data.span=march", "data.span", 'is "march"; expected a whole number'),
         ("data=3", "data", "is 3; expected a section"),
@@ -128,7 +130,7 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("evaluate.metrics=['log_loss']", "evaluate", "thresholds.auc"),
         ("select.confidence=1", "select.confidence", "expected less than 1"),
         ("select.metric=calibratoin", "select.metric", "did you mean calibration?"),
-        ("register.approval=maybe", "register.approval", "expected one of auto, manual"),
+        ("register.approval=maybe", "register.approval", "expected one of auto, manual, shadow"),
         ("train.seed=lucky", "train.seed", "expected a whole number"),
         ("train.class_weight=auto", "train.class_weight", "expected one of none, balanced"),
         ("train.keras.dropout=1", "train.keras.dropout", "expected less than 1"),

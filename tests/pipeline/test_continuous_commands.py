@@ -11,6 +11,8 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.config import PROJECT
+from pipeline.config_file import DEFAULT, load
+from pipeline.continuous.lease import Lease
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -58,3 +60,23 @@ def test_simulate_says_of_a_new_span_that_it_would_be_looked_at_and_leaves_nothi
     assert main(["continuous", "--simulate", *given]) == 0
     assert "Span 1: it would be ingested and looked at first" in capsys.readouterr().out
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("runner", ["kubeflow", "vertex"])
+def test_what_a_server_could_not_do_is_said_before_anything_is_looked_at(
+    runner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*settings(tmp_path), "--set", f"continuous.runner={runner}"]
+    assert main(["continuous", "--once", *given]) == 2
+    assert "the runs would fail: root is " in capsys.readouterr().err
+    assert not (tmp_path / "root").exists()
+
+
+def test_where_another_process_is_at_it_one_may_call_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = settings(tmp_path)
+    with Lease(load(DEFAULT, given[1::2])):
+        assert main(["continuous", "--once", *given]) == 1
+    assert "is retrained by another process" in capsys.readouterr().err
+    assert main(["continuous", "--once", *given]) == 0

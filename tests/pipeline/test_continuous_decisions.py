@@ -28,6 +28,7 @@ FACTS = Facts(
     reason="Span 4: retrain, because the live model's auc fell; see C:\\x 'y'.",
     numbers=json.dumps([{"rule": "age", "holds": True, "words": LONG}]),
     policy='{"min_rows": 1000}',
+    observed=json.dumps({"span": 4, "rows": 27_000, "is_new": True, "live_version": LONG}),
 )
 
 
@@ -59,6 +60,8 @@ def test_a_decision_is_kept_with_what_it_looked_at(config: PipelineConfig) -> No
     assert (found.id, found.state, found.run_id, found.run) == (made, RUNNING, "", None)
     assert {name: artifact.id for name, artifact in found.inputs.items()} == inputs
     assert found.findings[0]["rule"] == "age"
+    assert found.observation is not None
+    assert (found.observation.rows, found.observation.live_version) == (27_000, LONG)
     assert "Span 4" in found._repr_html_()
     store = lineage.open(config)
     assert store.live_model().properties == {"pushed": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from custom_components.registrar import tags
 from pipeline import lineage
 from pipeline.config import Metric, PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous import live_scores
-from pipeline.continuous.observe import observe
-from pipeline.continuous.policy import Score
+from pipeline.continuous.observe import observe, observed_json
+from pipeline.continuous.policy import Challenger, Score
+from pipeline.continuous.runs import RunFailed
+from pipeline.continuous_config import DriftRule
 from pipeline.errors import UserError
+from pipeline.lineage.observed import Observed
+from pipeline.registry.versions import Version
 from pipeline.store import decisions
 from pipeline.store.decisions import RETRAIN, WAIT, Facts
 from tests.pipeline.written_store import Writer
@@ -97,11 +103,16 @@ def test_a_new_span_is_compared_with_the_nearest_that_the_live_model_knows(
     newest = ingested(writer, tmp_path, 4, temp=20)
     scores = {Metric.AUC: Score(0.7)}
 
-    def scored(_: PipelineConfig, model: lineage.Artifact, examples: lineage.Artifact) -> Any:
-        assert (model.id, examples.id) == (live, newest)
-        return scores
+    def scored(
+        _: PipelineConfig, models: dict[str, lineage.Artifact], examples: lineage.Artifact
+    ) -> Any:
+        assert ({name: one.id for name, one in models.items()}, examples.id) == (
+            {"live": live},
+            newest,
+        )
+        return {"live": scores}
 
-    monkeypatch.setattr(live_scores, "score_live", scored)
+    monkeypatch.setattr(live_scores, "score", scored)
     seen = observe(config, 4)
     found = seen.observation
     assert (found.learned, found.unlearned, found.scores) == ((1, 2), 2, scores)
@@ -111,6 +122,20 @@ def test_a_new_span_is_compared_with_the_nearest_that_the_live_model_knows(
     assert next(c.distance for c in far.columns if c.column == "temp") > 0.9
     assert next(c.distance for c in near.columns if c.column == "temp") < 0.01
     assert seen.inputs["live_model"] == live
+
+
+def test_spans_count_from_the_last_training_even_where_its_model_was_no_better(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_scores, "score", lambda *_: {})
+    learned = [ingested(writer, tmp_path, 1, temp=0)]
+    trained(writer, learned)
+    learned.append(ingested(writer, tmp_path, 2, temp=0))
+    assert observe(config, 2).observation.unlearned == 1
+    trained(writer, learned, pushed=False)
+    ingested(writer, tmp_path, 3, temp=0)
+    found = observe(config, 3).observation
+    assert (found.learned, found.unlearned) == ((1,), 1)
 
 
 def test_the_live_model_is_not_scored_on_what_it_has_learned(
@@ -142,3 +167,72 @@ def test_only_runs_that_decisions_of_this_pipeline_started_count(
     decisions.write(writer.store, Facts("taxi", 1, "", "", RETRAIN, "", "[]", "{}"), {})
     (when,) = observe(config, 1).observation.runs
     assert when == next(one.when for one in decisions.read(writer.store) if one.id == made)
+
+
+@pytest.fixture
+def waiting(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[PipelineConfig, int]:
+    """With a live model that knows span 1, and a challenger, whose id is given, that knows 2."""
+    first, second = (ingested(writer, tmp_path, span, temp=0) for span in (1, 2))
+    trained(writer, [first])
+    challenger = writer.artifact("Model", digest="cd")
+    writer.execution("Trainer.sklearn", [first, second], [challenger])
+    version = Version(
+        3, ("challenger",), {tags.MODEL: str(challenger)}, "", NOW, "mlflow-run", "models:/m-1"
+    )
+    monkeypatch.setattr("pipeline.registry.live.challenger", lambda _: version)
+    monkeypatch.setattr(
+        live_scores, "score", lambda _, models, __: {n: {Metric.AUC: Score(0.7)} for n in models}
+    )
+    shadow = config.registration.model_copy(update={"approval": "shadow"})
+    return config.model_copy(update={"registration": shadow}), challenger
+
+
+def test_a_challenger_is_scored_on_a_span_that_is_newer_than_all_that_either_model_knows(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, waiting: tuple[PipelineConfig, int]
+) -> None:
+    shadow, challenger = waiting
+    assert observe(shadow, 2).observation.challenger == Challenger("3", challenger)
+    ingested(writer, tmp_path, 3, temp=0)
+    seen = observe(shadow, 3)
+    scores = {Metric.AUC: Score(0.7)}
+    assert seen.observation.challenger == Challenger("3", challenger, scores)
+    assert seen.observation.scores == scores
+    assert seen.inputs["challenger"] == challenger
+    assert observe(config, 3).observation.challenger is None  # nobody is asked for one
+
+
+def test_that_mlflow_is_away_is_worth_another_try(
+    waiting: tuple[PipelineConfig, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: PipelineConfig) -> None:
+        raise UserError("MLflow at http://away does not answer")
+
+    monkeypatch.setattr("pipeline.registry.live.challenger", fail)
+    with pytest.raises(RunFailed, match="the challenger is not known: MLflow at http://away"):
+        observe(waiting[0], 2)
+
+
+def test_what_was_seen_is_kept_as_the_lineage_reads_it(
+    writer: Writer, tmp_path: Path, waiting: tuple[PipelineConfig, int]
+) -> None:
+    ingested(writer, tmp_path, 3, temp=50)
+    seen = observe(waiting[0], 3)
+    found = seen.observation
+    samples = (*np.linspace(0.6, 0.8, 101).tolist(), float("nan"))
+    score = Score(0.7, samples, before=0.75, before_samples=samples)
+    assert found.challenger is not None
+    seen = replace(seen, observation=replace(found, scores={Metric.AUC: score}))
+    kept = Observed.model_validate_json(observed_json(seen, DriftRule()))
+    assert (kept.span, kept.rows, kept.is_new, kept.learned) == (3, 100, True, (1,))
+    assert (kept.live, kept.live_since) == (seen.inputs["live_model"], found.live_since)
+    assert [(one.column, one.moved) for one in kept.moved] == [("temp", True)]
+    assert kept.scores is not None
+    auc = kept.scores["auc"]
+    assert (auc.value, auc.before) == (0.7, 0.75)
+    assert (auc.low, auc.high) == (auc.before_low, auc.before_high) == pytest.approx((0.61, 0.79))
+    assert kept.challenger is not None
+    assert (kept.challenger.version, kept.challenger.artifact) == ("3", waiting[1])
+    assert kept.challenger.scores is not None
+    assert kept.challenger.scores["auc"].low == 0.7

@@ -63,7 +63,7 @@ def calls(config: PipelineConfig) -> list[list[str]]:
 
 
 def train(runs: LocalRuns, begun: list[str], decision: int = 7) -> str:
-    return runs.train(decision, 4, 3, "Span 4: retrain.", begun.append).run_id
+    return runs.train(decision, 4, "Span 4: retrain.", begun.append).run_id
 
 
 def test_a_run_has_its_decision_in_its_note(config: PipelineConfig) -> None:
@@ -73,7 +73,7 @@ def test_a_run_has_its_decision_in_its_note(config: PipelineConfig) -> None:
     assert lineage.open(config).run(run_id).note == "Decision 7: Span 4: retrain."
     (words,) = calls(config)
     assert words[:3] == ["--set", "name=flights", "--plain"]
-    assert words[3:7] == ["--set", "data.window=3", "--span", "4"]
+    assert words[3:5] == ["--span", "4"]
 
 
 def test_a_run_that_has_ended_is_not_started_again(config: PipelineConfig) -> None:

@@ -1,4 +1,4 @@
-"""The live model's scores on a new span are the evaluator's, on all of its rows."""
+"""Models' scores on a new span are the evaluator's, on all of its rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import tensorflow as tf
 from sklearn.metrics import log_loss, roc_auc_score
 
 from custom_components.evaluator import candidates, rows
-from custom_components.evaluator.verdict import BOOTSTRAP_FILE, FILE, Verdict
+from custom_components.evaluator.verdict import BOOTSTRAP_FILE, FILE, LIVE, Verdict
 from pipeline import lineage
 from pipeline.config import Metric, PipelineConfig
 from pipeline.config_file import DEFAULT, load
-from pipeline.continuous.live_scores import score_live
+from pipeline.continuous.live_scores import score
+from pipeline.continuous.policy import Score
 from pipeline.errors import UserError
 from tests.pipeline.written_store import Writer
 
@@ -28,17 +29,21 @@ PROBABILITIES = np.clip(0.3 * LABELS + RANDOM.uniform(0.1, 0.6, 600), 0, 1).asty
 
 
 class Answers:
-    """A model whose answer stands in the row."""
+    """A model whose answer stands in the row; a challenger's is a better one."""
+
+    def __init__(self, folder: str) -> None:
+        self._power = 2 if folder.endswith("Format-Serving") else 1
 
     def predict_examples(self, examples: Any) -> Any:
         parsed = (tf.train.Example.FromString(example) for example in examples)
-        return np.array([one.features.feature["temp"].float_list.value[0] for one in parsed])
+        said = [one.features.feature["temp"].float_list.value[0] for one in parsed]
+        return np.array(said) ** self._power
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelineConfig:
     for module in (candidates, rows):
-        monkeypatch.setattr(module, "load", lambda _: Answers())
+        monkeypatch.setattr(module, "load", Answers)
     return load(DEFAULT, [f"root={json.dumps(str(tmp_path / 'root'))}"])
 
 
@@ -53,6 +58,13 @@ def written(folder: Path, split: str, labels: Any, probabilities: Any) -> None:
             features["temp"].float_list.value.append(probability)
             features["date"].bytes_list.value.append(f"day-{i % 30}".encode())
             file.write(example.SerializeToString())
+
+
+def score_live(
+    config: PipelineConfig, live: lineage.Artifact, examples: lineage.Artifact
+) -> dict[Metric, Score] | None:
+    found = score(config, {LIVE: live}, examples)
+    return found and found[LIVE]
 
 
 def artifacts(
@@ -122,3 +134,27 @@ def test_a_span_without_any_label_has_no_scores(config: PipelineConfig, tmp_path
     written(tmp_path / "examples", "train", [None] * 50, PROBABILITIES[:50])
     written(tmp_path / "examples", "eval", [], [])
     assert score_live(config, *artifacts(config, tmp_path, judged=True)) is None
+
+
+def test_two_models_are_scored_on_the_same_rows_in_the_same_samples(
+    config: PipelineConfig, tmp_path: Path
+) -> None:
+    probabilities = PROBABILITIES.copy()
+    probabilities[7] = 2.0  # one row that both have to do without
+    written(tmp_path / "examples", "train", LABELS, probabilities)
+    written(tmp_path / "examples", "eval", [], [])
+    live, examples = artifacts(config, tmp_path, judged=False)
+    (tmp_path / "challenger/Format-Serving").mkdir(parents=True)
+    w = Writer(config.local_root)
+    challenger = w.artifact("Model", uri=str(tmp_path / "challenger"), framework="keras")
+    models = {LIVE: live, "challenger": lineage.open(config).artifact(challenger)}
+    found = score(config, models, examples)
+    assert found is not None
+    both = {name: scores[Metric.AUC] for name, scores in found.items()}
+    # A power changes no order: the AUC is the same in each sample, if these are the same.
+    assert both["challenger"].samples == pytest.approx(both[LIVE].samples, abs=5e-3)
+    losses = {name: scores[Metric.LOG_LOSS].value for name, scores in found.items()}
+    kept = np.arange(len(LABELS)) != 7
+    expected = log_loss(LABELS[kept], PROBABILITIES[kept] ** 2.0)
+    assert losses["challenger"] == pytest.approx(expected, abs=1e-4)
+    assert losses["challenger"] != pytest.approx(losses[LIVE], abs=1e-3)

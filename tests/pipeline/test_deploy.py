@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT
 from tests.pipeline import deploying
 from tests.pipeline.deploying import Project, at_work, status
@@ -203,6 +204,24 @@ def test_a_run_is_started_only_if_it_is_wanted(project: Project, api: KfpServer)
     assert project.deploy("run", "--if=true", "--param", "span=newest") == 0
     (run,) = api.things["runs"]
     assert run["runtime_config"]["parameters"] == {"span": "newest"}
+
+
+def test_the_policy_decides_in_the_image_that_is_deployed(project: Project, api: KfpServer) -> None:
+    released = project.release(project.commit())
+    assert project.deploy("policy", "--set", "tasks.one_machine=true") == 0
+    (run,) = api.things["runs"]
+    assert run["display_name"].startswith("flights-continuous 2")
+    version = run["pipeline_version_reference"]["pipeline_version_id"]
+    (sent,) = [v for v in api.things["versions"] if v["pipeline_version_id"] == version]
+    package = Package(sent["package"])
+    assert (package.tasks, package.images) == (["continuous"], released.images)
+    (executor,) = package.spec["deploymentSpec"]["executors"].values()
+    words = executor["container"]["args"]
+    assert words[:4] == ["continuous", "--once", "--config", "configs/flights-kubeflow.toml"]
+    settings = words[5::2]
+    assert f'tasks.defaults.image="{released.images[0]}"' in settings
+    assert 'continuous.runner="kubeflow"' in settings
+    assert not [text for text in settings if text.startswith("kubeflow.host=")]
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,20 @@ def test_finish_tells_a_backfill_that_failed(tmp_path: Path, sqlite: str, webhoo
     assert webhook.messages[0]["failed_node"] == "Left of span 3 (backfill)"
 
 
+def test_a_backfill_that_was_refused_is_no_failure_of_a_run_that_went_on_without_it(
+    tmp_path: Path, sqlite: str, webhook: Webhook
+) -> None:
+    refused = ToyRun(tmp_path, sqlite, "user error")
+    refused.begin(backfill="[3]")
+    bound = node.bind(refused.ir, f"{RUN}-span-3", {})
+    for node_id in ("Source", "Left"):
+        node.run_node(bound, node_id, connection=refused.connection)
+    toy = ToyRun(tmp_path, sqlite)
+    toy.run("Source", "Left", "Right", "Join")
+    toy.finish()
+    assert webhook.messages[0]["outcome"] == "succeeded"
+
+
 def test_finish_tells_an_init_that_failed(
     server: services.Server, tmp_path: Path, webhook: Webhook
 ) -> None:

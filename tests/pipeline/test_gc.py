@@ -99,6 +99,30 @@ def test_ancestry_ends_at_a_model_that_was_only_compared_with(writer: Writer):
     assert examples in removed(gc.plan(writer.config, keep=1))
 
 
+def test_ancestry_leaves_out_what_only_saved_an_analysis(writer: Writer):
+    earlier = writer.node("run-1", "ExampleGen", "Examples")
+    analyzed = writer.node("run-1", "Transform", "TransformCache", [earlier])
+    examples = writer.node("run-2", "ExampleGen", "Examples")
+    graph = writer.node("run-2", "Transform", "TransformGraph", [examples, analyzed])
+    writer.push("run-2", writer.node("run-2", "Trainer", "Model", [examples, graph]))
+    writer.node("run-3", "ExampleGen", "Examples")
+    assert removed(gc.plan(writer.config, keep=1)) == {earlier, analyzed}
+
+
+def test_ancestry_ends_at_a_model_that_was_gone_on_from_and_its_transform_graph(writer: Writer):
+    earlier = writer.node("run-1", "ExampleGen", "Examples")
+    graph = writer.node("run-1", "Transform", "TransformGraph", [earlier])
+    base = writer.node("run-1", "Trainer", "Model", [earlier, graph])
+    examples = writer.node("run-2", "ExampleGen", "Examples")
+    same = writer.node("run-2", "Transform", "TransformGraph", [examples])
+    writer.goes_on_from(same, "base_transform_graph", graph)
+    model = writer.node("run-2", "Trainer", "Model", [examples, same])
+    writer.goes_on_from(model, "base_model", base)
+    writer.push("run-2", model)
+    writer.node("run-3", "ExampleGen", "Examples")
+    assert removed(gc.plan(writer.config, keep=1)) == {earlier}
+
+
 def test_keeps_what_a_kept_run_took_from_the_cache(writer: Writer):
     old = writer.node("run-1", "Transform", "TransformGraph")
     unused = writer.node("run-1", "Trainer", "Model")

@@ -21,12 +21,13 @@ from tfx.proto.orchestration import pipeline_pb2
 from pipeline import config_file
 from pipeline.cluster import packed
 from pipeline.cluster.kfp_settings import Target
+from pipeline.cluster.reach import problems
 from pipeline.cluster_config import Retries, TaskSettings, Toleration
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.errors import UserError
 from pipeline.runners import kubeflow
-from pipeline.runners.kubeflow import compile_package, problems
+from pipeline.runners.kubeflow import compile_package
 from tests.pipeline.toy import compile_toy
 
 CONFIG = PROJECT / "configs/flights-kubeflow.toml"

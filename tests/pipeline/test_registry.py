@@ -29,6 +29,7 @@ from models.bundle import Bundle
 from pipeline import lineage, runs
 from pipeline.__main__ import main
 from pipeline.config import PROJECT
+from pipeline.continuous.challengers import Registered
 from pipeline.errors import UserError
 from pipeline.registry.live import approve, rollback
 from pipeline.registry.versions import Registry
@@ -204,6 +205,51 @@ def test_if_publishing_fails_all_is_as_before(
     assert state(project) == before
     states = [e.last_known_state for e in project.store.get_executions_by_type("pipeline.registry")]
     assert states == [pb.Execution.COMPLETE, pb.Execution.FAILED]
+
+
+def test_an_approval_that_was_killed_on_its_way_is_ended_by_the_next_and_done_once(
+    project: Project,
+) -> None:
+    approve(project.config, "1")
+    approve(project.config, "3")
+    # As it is where the process is killed before MLflow is told.
+    project.mlflow.set_registered_model_alias("flights", CHAMPION, "1")
+    project.mlflow.set_registered_model_alias("flights", CHALLENGER, "3")
+    before = len(project.artifacts("PushedModel"))
+    challengers = Registered(project.config)
+    assert challengers.promote("3") == challengers.promote("3")
+    assert aliases(project) == {CHAMPION: 3}
+    assert served(project) == live(project) == digest(project, 3)
+    assert len(project.artifacts("PushedModel")) == before
+
+
+def test_a_challenger_that_is_dropped_waits_no_longer_and_stays_registered(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challengers = Registered(project.config)
+    challengers.drop("2")
+    assert aliases(project) == {CHALLENGER: 3}
+    challengers.drop("3")
+    challengers.drop("3")
+    assert state(project) == ({}, None, None)
+    assert len(Registry.open(project.config).versions()) == 3
+    project.mlflow.set_registered_model_alias("flights", CHALLENGER, "2")
+    assert command(project, "reject") == 0
+    assert "Rejected: version 2 (xgboost)" in capsys.readouterr().out
+    assert command(project, "reject") == 2
+    assert "has no challenger" in capsys.readouterr().err
+
+
+def test_a_challenger_is_unopposed_until_a_model_is_live(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage.Artifact, "data_spans", lambda _: (1, 2))
+    shadow = project.config.registration.model_copy(update={"approval": "shadow"})
+    challengers = Registered(project.config.model_copy(update={"registration": shadow}))
+    assert challengers.unopposed() == 2
+    assert Registered(project.config).unopposed() is None  # a person decides
+    challengers.promote("3")
+    assert challengers.unopposed() is None
 
 
 def test_a_changed_bundle_does_not_go_live(project: Project) -> None:

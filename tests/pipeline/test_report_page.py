@@ -215,7 +215,7 @@ def test_what_people_write_is_text_and_nothing_else(tmp_path: Path) -> None:
     )
     page = page_of(whole)
     assert "script" not in page.tags
-    assert page.text.count(HOSTILE) == 4
+    assert page.text.count(HOSTILE) == 5  # The note twice.
 
 
 def test_without_a_live_model_nothing_is_compared_with_one(tmp_path: Path) -> None:
@@ -280,14 +280,14 @@ def test_a_run_that_has_just_begun_has_decided_nothing(tmp_path: Path) -> None:
     writer.execution("ExampleGen", [], [], run="run-9", state=RUNNING)
     page = Page(render(the_run(tmp_path, "run-9")))
     assert "Nothing is decided yet: the run has not ended." in page.text
-    assert {"timeline", "lineage", "versions"} == set(page.ids) & set(CONTENTS)
+    assert {"why", "timeline", "lineage", "versions"} == set(page.ids) & set(CONTENTS)
 
 
 def test_a_run_of_which_no_node_began_has_a_page(tmp_path: Path) -> None:
     Writer(tmp_path).facts("run-9", outcome="failed", reason="there is no span 9")
     page = Page(render(the_run(tmp_path, "run-9")))
     assert "Failed: there is no span 9." in page.text
-    assert {"versions"} == set(page.ids) & set(CONTENTS)
+    assert {"why", "versions"} == set(page.ids) & set(CONTENTS)
 
 
 def test_a_run_that_the_data_gate_stopped_says_what_to_do(tmp_path: Path) -> None:

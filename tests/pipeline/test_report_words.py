@@ -21,7 +21,9 @@ HELD = "it is better by 0.0110 (95 % interval 0.0010 to 0.0210), in 96 % of 1,00
 
 def test_the_decision_that_started_a_run_is_named_with_its_reason(tmp_path: Path) -> None:
     writer = WholeRun(tmp_path).write()
-    assert "Started by" not in Page(render(the_run(tmp_path))).text
+    by_hand = Page(render(the_run(tmp_path))).text
+    assert "Started by decision" not in by_hand
+    assert "Started by hand. Its note: March" in by_hand
     reason = "Span 2: retrain, because the live model's <auc> fell."
     facts = decisions.Facts("flights", 2, "ab", "cd", decisions.RETRAIN, reason, "[]", "{}")
     made = decisions.write(writer.store, facts, {})
@@ -29,6 +31,21 @@ def test_the_decision_that_started_a_run_is_named_with_its_reason(tmp_path: Path
     top = Page(render(the_run(tmp_path))).top
     assert f"Started by decision {made}, 20" in top
     assert f"UTC: {reason} Span 2 State" in top
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"note": f"Span 2, {decisions.TO_DECIDE}"}, "The policy looked at the span"),
+        ({"runner": "kubeflow"}, "Started on kubeflow, by a person or a schedule there"),
+    ],
+)
+def test_a_run_that_no_decision_started_says_who_did(
+    tmp_path: Path, facts: dict[str, str], said: str
+) -> None:
+    writer = Writer(tmp_path)
+    writer.facts(RUN, pipeline="flights", **facts)
+    assert said in Page(render(the_run(tmp_path))).text
 
 
 def test_the_deployment_that_a_run_ran_is_named(tmp_path: Path) -> None:

@@ -222,28 +222,32 @@ def opened(config: PipelineConfig) -> MetadataStore:
     return connect.opened(connection)
 
 
-@pytest.mark.parametrize(("behaviour", "code"), [("work", 0), ("user error", 1)])
+@pytest.mark.parametrize("behaviour", ["work", "user error", "defect"])
 def test_backfill_ingests_the_earlier_spans_up_to_the_gate(
     tmp_path: Path,
     sqlite: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     behaviour: str,
-    code: int,
 ) -> None:
     monkeypatch.setattr("pipeline.launch.GATE", "Left")
     monkeypatch.setenv("PIPELINE_NOTE", "")
     ir = packed.pack(compile_toy(str(tmp_path), behaviour))
     arguments = ["--ir-gzip", ir, "--run-id", RUN, "--store", sqlite, "--note", "", "--force"]
     metadata.create_tables(connect.connection_to(sqlite))
-    assert backfill.main([*arguments, "false", "--spans", "[1, 2]"]) == code
+    code = backfill.main([*arguments, "false", "--spans", "[1, 2]"])
     store = connect.opened(connect.connection_to(sqlite))
     ended = {span: finish.ended(store, f"{RUN}-span-{span}") for span in (1, 2)}
-    if code == 0:
-        assert ended == {1: {"Source": "", "Left": ""}, 2: {"Source": "", "Left": ""}}
+    said = capsys.readouterr()
+    if behaviour == "work":
+        assert (code, ended) == (0, {span: {"Source": "", "Left": ""} for span in (1, 2)})
+    elif behaviour == "user error":  # Data that is refused is left out.
+        assert code == 0
+        assert [one["Left"] for one in ended.values()] == ["row 3 is bad; mend it"] * 2
+        assert "Span 2 is refused as it is now; the run goes on without it. Left: row 3" in said.out
     else:
-        assert ended == {1: {"Source": "", "Left": "row 3 is bad; mend it"}, 2: {}}
-        assert "backfill: Left: row 3 is bad; mend it" in capsys.readouterr().err
+        assert (code, ended[2]) == (1, {})
+        assert "backfill: Left: ZeroDivisionError: division by zero" in said.err
 
 
 def test_backfill_of_nothing_needs_no_store() -> None:

@@ -28,6 +28,7 @@ root = "gs://bucket/small"
 [data]
 path = "gs://bucket/data"
 pattern = "span-{SPAN}/*.csv"
+window = 1
 
 [features]
 label = "late"
@@ -94,6 +95,7 @@ def test_vertex_finds_our_types_of_artifacts_where_it_imports_them() -> None:
     ("override", "said"),
     [
         ("data.window=2", r"data\.window is 2, .*node Window.*Use --pipeline nodes"),
+        ("data.window=expanding", r"data\.window is expanding, .*set data\.window=1"),
         ("train.frameworks=['sklearn', 'keras']", "sklearn, keras, .*Evaluator.*: leave one"),
         ("tasks.defaults={}", r"tasks\.defaults\.image is not set"),
     ],

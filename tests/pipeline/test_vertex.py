@@ -58,7 +58,8 @@ class Vertex:
         self, request: types.ListPipelineJobsRequest
     ) -> types.ListPipelineJobsResponse:
         assert request.order_by == "create_time desc"
-        found = [j for j in self.jobs if request.filter == f'display_name="{j.display_name}"']
+        wanted = set(re.findall(r'(\S+)="(.+?)"', request.filter))
+        found = [j for j in self.jobs if wanted <= _filtered(j).items()]
         return types.ListPipelineJobsResponse(pipeline_jobs=found[::-1])
 
     def cancel_pipeline_job(self, request: types.CancelPipelineJobRequest) -> None:
@@ -125,6 +126,12 @@ class Vertex:
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=request_type.deserialize, response_serializer=serialize
         )
+
+
+def _filtered(job: types.PipelineJob) -> dict[str, str]:
+    """What a filter may ask for."""
+    labels = {f"labels.{name}": value for name, value in job.labels.items()}
+    return {"display_name": job.display_name, **labels}
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ class Writer:
         inputs: Sequence[int],
         outputs: Sequence[int],
         *,
+        cache: Sequence[int] = (),
         run: str = "run-1",
         state: int = COMPLETE,
         output_event: int = OUTPUT,
@@ -51,8 +52,9 @@ class Writer:
             settings["__execution_result__"] = json.dumps({"resultMessage": error})
         for key, value in settings.items():
             execution.custom_properties[key].string_value = value
-        events = [self._event(i, pb.Event.INPUT, k) for k, i in enumerate(inputs)]
-        events += [self._event(i, output_event, k) for k, i in enumerate(outputs)]
+        events = [self._event(i, pb.Event.INPUT, k, "input") for k, i in enumerate(inputs)]
+        events += [self._event(i, pb.Event.INPUT, k, "analyzer_cache") for k, i in enumerate(cache)]
+        events += [self._event(i, output_event, k, "output") for k, i in enumerate(outputs)]
         contexts = [
             self._context("pipeline", "flights"),
             self._context("node", f"flights.{node}"),
@@ -70,9 +72,9 @@ class Writer:
         record.write(self.store, run, facts)
 
     @staticmethod
-    def _event(artifact: int, kind: int, index: int) -> pb.Event:
+    def _event(artifact: int, kind: int, index: int, key: str) -> pb.Event:
         event = pb.Event(artifact_id=artifact, type=kind)
-        event.path.steps.add().key = "input" if kind == pb.Event.INPUT else "output"
+        event.path.steps.add().key = key
         event.path.steps.add().index = index
         return event
 

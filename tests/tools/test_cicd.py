@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.cluster.reach import problems
 from pipeline.config_file import load
 from pipeline.deploy.package import by_digest, image_of
-from pipeline.runners.kubeflow import problems
 from tools.cicd import cluster, remote, trigger
 from tools.environment import ROOT, read_stamp
 

@@ -38,7 +38,9 @@ def cells(file: Path) -> list[str]:
 
 
 def test_there_are_notebooks() -> None:
-    assert [file.stem for file in FILES] == ["01_data", "02_lineage", "03_models"]
+    assert [file.stem for file in FILES] == [
+        *("01_data", "02_lineage", "03_models", "04_continuous_training")
+    ]
 
 
 @of_each

@@ -22,28 +22,33 @@ try:  # Airflow 3
     from airflow.sdk import (
         DAG,
         BaseOperator,
+        BaseSensorOperator,
         CronTriggerTimetable,
         DeltaTriggerTimetable,
         Param,
+        PokeReturnValue,
         Variable,
+        task,
     )
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 except ImportError:
     from airflow import DAG
+    from airflow.decorators import task
     from airflow.exceptions import AirflowException, AirflowFailException
     from airflow.models import BaseOperator, Param, Variable
+    from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
     from airflow.timetables.trigger import CronTriggerTimetable, DeltaTriggerTimetable
 
 HERE = Path(__file__).resolve().parent
-FORMAT, SUFFIX = 1, ".airflow.json"
+FORMAT, SUFFIX = 2, ".airflow.json"
 """Of the plans, as pipeline/runners/airflow.py has them."""
-INIT, FINISH = "init", "finish"
+NEW_SPAN, POLICY, NO_RUN, INIT, FINISH = "new_span", "policy", "no_run", "init", "finish"
 OLDEST = "2024-01-01T00:00:00+00:00"
 """Before any run: a schedule that has no start begins when the DAG is switched on."""
 TEMPLATES = {
     "{run_id}": "{{ store_id(run_id) }}",
-    "{asked_span}": "{{ params.span or '' }}",
-    "{note}": "{{ params.note or '' }}",
+    "{asked_span}": "{{ params.span or handed(ti, 'span') }}",
+    "{note}": "{{ params.note or handed(ti, 'note') }}",
     "{force}": "{{ params.force | string | lower }}",
     "{span}": "{{ begun(ti)['span'] }}",
     "{earlier}": "{{ begun(ti)['earlier'] | tojson }}",
@@ -84,6 +89,11 @@ class Settings:
     """Of one run, at most."""
     deadline_minutes: int | None = None
     """A run that has taken longer is ended as failed."""
+    policy: bool = False
+    """Whether each run waits for a new span and does what [continuous] of the configuration says of
+    it, in place of what [schedule] says."""
+    look_minutes: float = 5.0
+    """With the policy: from one look for a new span to the next."""
     owner: str = "pipeline"
     """Whose tasks they are, on Airflow's pages."""
 
@@ -101,6 +111,11 @@ class Settings:
         if settings.tasks not in ("processes", "pods"):
             raise ValueError(
                 f"the Variable pipeline has tasks = {settings.tasks!r}; expected processes or pods"
+            )
+        if settings.policy and settings.deadline_minutes:
+            raise ValueError(
+                "the Variable pipeline has policy and deadline_minutes: a run's time has the wait "
+                "for a span in it; limit tasks instead, by [tasks] timeout_seconds"
             )
         return settings
 
@@ -137,12 +152,11 @@ class Plan:
             )
         return found
 
-    def filled(self, task: dict[str, Any], **words: str) -> list[str]:
+    def filled(self, task: dict[str, Any], *, image: str, outputs: str) -> list[str]:
         """The arguments of a task, with Airflow's templates for what only the run knows."""
         known = {"{config}": self.content["config"], "{pipeline}": self.content["pipeline"]}
-        known |= TEMPLATES | {f"{{{name}}}": value for name, value in words.items()}
-        arguments = [known.get(word, word) for word in task["arguments"]]
-        return [word.replace("{outputs}", words["outputs"]) for word in arguments]
+        known |= TEMPLATES | {"{image}": image}
+        return [known.get(w, w).replace("{outputs}", outputs) for w in task["arguments"]]
 
 
 def store_id(run_id: str) -> str:
@@ -157,23 +171,15 @@ class ProcessTask(BaseOperator):
     ui_color = "#dcebf7"
 
     def __init__(
-        self,
-        *,
-        module: str,
-        arguments: list[str],
-        environment: dict[str, str],
-        settings: Settings,
-        plan: str,
-        **kwargs: Any,
+        self, *, given: dict[str, Any], plan: Plan, settings: Settings, **kwargs: Any
     ) -> None:
-        """Take what the plan says of a task; `plan` is its digest."""
+        """Take what the plan says of a task."""
         super().__init__(**kwargs)
-        self.module = module
-        self.arguments = arguments
-        self.environment = environment
+        self.module, self.environment = given["module"], given["environment"]
+        self.arguments = plan.filled(given, image="", outputs="{outputs}")
         self.project = settings.project
         self.python = settings.python or str(Path(settings.project, ".venv/bin/python"))
-        self.plan = plan
+        self.plan = plan.digest
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any] | None:
@@ -226,73 +232,57 @@ class ProcessTask(BaseOperator):
             raise AirflowException(f"{self.task_id} ended with exit code {code}: {last}")
 
 
+def waiting(kind: type[BaseOperator]) -> type[BaseOperator]:
+    """A task of that kind that asks for a decision until there is one; meanwhile it has no slot."""
+
+    class NewSpan(BaseSensorOperator, kind):  # type: ignore[misc, valid-type]
+        def poke(self, context: Any) -> PokeReturnValue:
+            if context["params"].get("span"):
+                return PokeReturnValue(True, {})  # A person has decided.
+            found = kind.execute.__wrapped__(self, context)  # type: ignore[attr-defined]
+            return PokeReturnValue(bool(found["decision"]), found)
+
+    return NewSpan
+
+
 def pod_task(task: dict[str, Any], plan: Plan, settings: Settings, **common: Any) -> BaseOperator:
     """The task as a pod, with what the configuration says that it gets of the cluster."""
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-    from airflow.providers.cncf.kubernetes.secret import Secret
-    from kubernetes.client import models as k8s
 
-    pod, all_pods = task["pod"], plan.content["pods"]
-    if not pod["image"]:
+    (container,) = task["pod"]["spec"]["containers"]
+    if not container["image"]:
         raise ValueError(
             f"{plan.file.name}: {task['id']} has no image to run in a pod: compile the plan with "
             "tasks.defaults.image"
         )
-    words = plan.filled(task, image=pod["image"], outputs="/tmp")
     command = ["python", "-m", task["module"]]
-    if task["id"] == INIT:  # Airflow's sidecar takes one file of JSON.
-        command = ["sh", "-c", _HAND_ON.format(plan=plan.digest), "python", *command[1:]]
-    secrets = [(name, *key.partition("/")[::2]) for name, key in pod["secrets"].items()]
+    if task["outputs"]:  # Airflow's sidecar takes one file of JSON.
+        names = "".join(f', "{name}": %s' for name in task["outputs"])
+        files = " ".join(f'"$(cat /tmp/{name})"' for name in task["outputs"])
+        line = _HAND_ON.format(plan=plan.digest, names=names, files=files)
+        command = ["sh", "-c", line, "python", *command[1:]]
     arguments = {
-        "namespace": all_pods["namespace"],
-        "service_account_name": all_pods["service_account"],
-        "image_pull_secrets": [
-            k8s.V1LocalObjectReference(name) for name in all_pods["image_pull_secrets"]
-        ],
-        "name": f"{plan.content['name']}-{task['id']}".lower().replace(".", "-"),
-        "image": pod["image"],
+        "pod_template_dict": task["pod"],
+        "name": f"{plan.content['name']}-{task['id']}".lower().translate(str.maketrans("._", "--")),
         "cmds": command,
-        "arguments": words,
-        "env_vars": task["environment"],
-        "secrets": [Secret("env", variable, name, key) for variable, name, key in secrets],
-        "container_resources": k8s.V1ResourceRequirements(
-            requests=pod["requests"], limits=pod["limits"]
-        ),
-        "volumes": [
-            k8s.V1Volume(
-                name=claim,
-                persistent_volume_claim=k8s.V1PersistentVolumeClaimVolumeSource(claim_name=claim),
-            )
-            for claim in pod["volumes"]
-        ],
-        "volume_mounts": [
-            k8s.V1VolumeMount(name=claim, mount_path=path) for claim, path in pod["volumes"].items()
-        ],
-        "node_selector": pod["node_selector"],
-        "tolerations": [k8s.V1Toleration(**taint) for taint in pod["tolerations"]],
-        "do_xcom_push": task["id"] == INIT,
+        "arguments": plan.filled(task, image=container["image"], outputs="/tmp"),
+        "do_xcom_push": bool(task["outputs"]),
         "startup_timeout_seconds": 600,
     }
-    return KubernetesPodOperator(**{**arguments, **settings.pods}, **common)
+    kind = waiting(KubernetesPodOperator) if task["id"] == NEW_SPAN else KubernetesPodOperator
+    return kind(**{**arguments, **settings.pods}, **common)
 
 
 _HAND_ON = """"$0" "$@" && mkdir -p /airflow/xcom && printf \
-'{{"plan": "{plan}", "span": %s, "earlier": %s}}' "$(cat /tmp/span)" "$(cat /tmp/earlier)" \
-> /airflow/xcom/return.json"""
+'{{"plan": "{plan}"{names}}}' {files} > /airflow/xcom/return.json"""
 
 
 def process_task(
     task: dict[str, Any], plan: Plan, settings: Settings, **common: Any
 ) -> BaseOperator:
     """The task as a process."""
-    return ProcessTask(
-        module=task["module"],
-        arguments=plan.filled(task, image="", outputs="{outputs}"),
-        environment=task["environment"],
-        settings=settings,
-        plan=plan.digest,
-        **common,
-    )
+    kind = waiting(ProcessTask) if task["id"] == NEW_SPAN else ProcessTask
+    return kind(given=task, plan=plan, settings=settings, **common)
 
 
 def common_of(task: dict[str, Any]) -> dict[str, Any]:
@@ -343,24 +333,29 @@ def make_dag(plan: Plan, settings: Settings) -> DAG:
     content, schedule = plan.content, plan.content["schedule"]
     minutes = settings.deadline_minutes
     params = {}
+    defaults = content["parameters"] | ({"span": ""} if settings.policy else {})
     for name, param in PARAMETERS.items():
-        params[name] = Param(content["parameters"][name], param.description, **param.schema)
+        params[name] = Param(defaults[name], param.description, **param.schema)
     dag = DAG(
         content["name"],
         description="From rows to a pushed model.",
         doc_md=DOC.format(digest=plan.digest, store=content["store"], root=content["root"]),
-        schedule=timetable(schedule),
+        schedule="@continuous" if settings.policy else timetable(schedule),
         start_date=datetime.fromisoformat(schedule["start"] or OLDEST),
         end_date=datetime.fromisoformat(schedule["end"]) if schedule["end"] else None,
-        catchup=schedule["catch_up"],
-        max_active_runs=schedule["concurrency"],
+        catchup=schedule["catch_up"] and not settings.policy,
+        max_active_runs=1 if settings.policy else schedule["concurrency"],
         max_active_tasks=settings.tasks_at_once,
         dagrun_timeout=timedelta(minutes=minutes) if minutes else None,
         is_paused_upon_creation=schedule["paused"],
         params=params,
         tags=["tfx", settings.tasks],
         default_args={"owner": settings.owner, "pool": settings.pool},
-        user_defined_macros={"begun": plan.begun, "store_id": store_id},
+        user_defined_macros={
+            "begun": plan.begun,
+            "handed": handed if settings.policy else lambda ti, key: "",
+            "store_id": store_id,
+        },
     )
     make = pod_task if settings.tasks == "pods" else process_task
     tasks: dict[str, BaseOperator] = {}
@@ -370,7 +365,34 @@ def make_dag(plan: Plan, settings: Settings) -> DAG:
             made.set_upstream([tasks[needed] for needed in task["needs"]])
         # A teardown runs whatever came of the others, and does not hide that one of them failed.
         tasks[FINISH].as_teardown()
+        if settings.policy:
+            seconds = settings.look_minutes * 60
+            wait = {"mode": "reschedule", "poke_interval": seconds, "timeout": timedelta(days=3650)}
+            asked = content["policy"]
+            follow_policy(make(asked, plan, settings, **common_of(asked), **wait), tasks)
     return dag
+
+
+def handed(ti: Any, key: str) -> Any:
+    """What the decision that was handed over says of the run; "" if a person has started it."""
+    found: dict[str, Any] = (ti.xcom_pull(task_ids=NEW_SPAN) or {}).get("decision") or {}
+    return found.get(key, "")
+
+
+def follow_policy(new_span: BaseOperator, tasks: dict[str, BaseOperator]) -> None:
+    """The tasks of a run come after a decision for it; after one against it there is but NO_RUN."""
+
+    @task.branch(task_id=POLICY)
+    def policy(ti: Any = None) -> str:
+        return INIT if handed(ti, "retrain") is not False else NO_RUN
+
+    @task(task_id=NO_RUN)
+    def no_run(ti: Any = None) -> Any:
+        return handed(ti, "reason")
+
+    branch = policy()
+    new_span >> branch >> [no_run(), tasks[INIT]]
+    branch >> tasks[FINISH]  # Else it would run as the teardown that it is.
 
 
 chosen = Settings.read()

@@ -33,6 +33,11 @@ output "store_url" {
   value       = module.platform.store_url
 }
 
+output "airflow" {
+  description = "The address of Airflow's pages, and the folder of its DAGs; null without Composer."
+  value       = module.platform.airflow
+}
+
 output "triggers" {
   description = "Full names of the triggers, by what starts them."
   value       = module.platform.triggers

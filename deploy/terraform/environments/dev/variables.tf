@@ -46,6 +46,16 @@ variable "store" {
   default     = null
 }
 
+variable "composer" {
+  description = "A Cloud Composer environment that runs the pipeline by Airflow; null: none."
+  type = object({
+    image_version = optional(string)
+    subnetwork    = optional(string)
+    policy        = optional(bool)
+  })
+  default = null
+}
+
 variable "machine_type" {
   description = "The machine of the builds; what it costs grows with it."
   type        = string

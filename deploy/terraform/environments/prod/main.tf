@@ -24,6 +24,7 @@ module "platform" {
   kubeflow = var.kubeflow
   network  = var.network
   store    = var.store
+  composer = var.composer
   emails   = var.emails
   budget   = var.budget
 
@@ -42,6 +43,7 @@ module "platform" {
   nightly_cron        = "0 3 * * *"
   time_zone           = "America/New_York"
   new_data_marker     = "/_SUCCESS$"
+  policy_cron         = "0 6 * * *"
   immutable_tags      = true
   deletion_protection = true
   keep_logs_days      = 365

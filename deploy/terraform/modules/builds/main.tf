@@ -32,7 +32,7 @@ locals {
       file        = "deploy/cloudbuild/nightly.yaml"
     }
     new-data = {
-      description = "New data: a run of the version that is deployed"
+      description = "New data: the policy decides, in the version that is deployed"
       file        = "deploy/cloudbuild/new-data.yaml"
     }
   }

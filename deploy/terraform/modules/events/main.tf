@@ -1,4 +1,4 @@
-# New data: an object that ends a span, or anybody's message, starts a run of what is deployed.
+# New data: an object that ends a span, or anybody's message, has the policy decide; so does the clock.
 
 data "google_storage_project_service_account" "this" {}
 
@@ -26,7 +26,7 @@ resource "google_storage_notification" "new_data" {
 resource "google_workflows_workflow" "new_data" {
   name                = "${var.name}-new-data"
   region              = var.region
-  description         = "Starts a run once a span of data is complete."
+  description         = "Has the policy decide once a span of data is complete."
   service_account     = var.account_id
   call_log_level      = "LOG_ERRORS_ONLY"
   deletion_protection = false
@@ -56,5 +56,33 @@ resource "google_eventarc_trigger" "new_data" {
 
   destination {
     workflow = google_workflows_workflow.new_data.id
+  }
+}
+
+# The clock: for what time alone makes a reason (a schedule, the model's age), and for a span that
+# arrived while the policy was at work.
+resource "google_cloud_scheduler_job" "policy" {
+  count = var.cron == null ? 0 : 1
+
+  name             = "${var.name}-policy"
+  region           = var.region
+  description      = "Has the policy decide."
+  schedule         = var.cron
+  time_zone        = var.time_zone
+  attempt_deadline = "180s"
+
+  retry_config {
+    retry_count = 3
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = "https://cloudbuild.googleapis.com/v1/${var.trigger_id}:run"
+    body        = base64encode("{}")
+    headers     = { "Content-Type" = "application/json" }
+
+    oauth_token {
+      service_account_email = var.account_email
+    }
   }
 }

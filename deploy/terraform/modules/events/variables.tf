@@ -32,3 +32,13 @@ variable "account_email" {
   description = "Address of the same account."
   type        = string
 }
+
+variable "cron" {
+  description = "When the clock has the policy decide: cron's five fields; null: new data alone does."
+  type        = string
+}
+
+variable "time_zone" {
+  description = "Time zone of the clock."
+  type        = string
+}

@@ -1,16 +1,16 @@
 # Who does what: an account for each job, with the rights that this job takes.
 
 locals {
-  accounts = {
+  accounts = merge(var.composer ? { composer = "Runs Airflow and the tasks of ${var.name}" } : {}, {
     build     = "Builds, releases and rolls back ${var.name}"
     check     = "Tests pull requests of ${var.name}, and may change nothing"
     pipeline  = "Runs the tasks of ${var.name}"
     serving   = "Serves the models of ${var.name}"
     scheduler = "Starts builds of ${var.name} by the clock and for new data"
-  }
+  })
 
   # Rights on the whole project; those on one bucket, repository or secret are made beside that.
-  roles = {
+  roles = merge(var.composer ? { composer = toset(["roles/composer.worker"]) } : {}, {
     build = toset(concat(
       ["roles/logging.logWriter"],
       var.vertex ? ["roles/aiplatform.user"] : [],
@@ -26,7 +26,7 @@ locals {
       "roles/logging.logWriter",
       "roles/workflows.invoker",
     ])
-  }
+  })
 
   grants = merge([
     for account, roles in local.roles : {
@@ -77,6 +77,15 @@ resource "google_service_account_iam_member" "build_acts_as_pipeline" {
   service_account_id = google_service_account.this["pipeline"].name
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.this["build"].member
+}
+
+# The policy is a task, and starts runs of its own.
+resource "google_service_account_iam_member" "pipeline_acts_as_itself" {
+  count = var.vertex ? 1 : 0
+
+  service_account_id = google_service_account.this["pipeline"].name
+  role               = "roles/iam.serviceAccountUser"
+  member             = google_service_account.this["pipeline"].member
 }
 
 # GKE: pods with these accounts of the cluster are these accounts here.

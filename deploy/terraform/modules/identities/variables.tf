@@ -13,6 +13,11 @@ variable "vertex" {
   type        = bool
 }
 
+variable "composer" {
+  description = "Whether there is a Composer environment."
+  type        = bool
+}
+
 variable "iap" {
   description = "Whether Kubeflow is behind the Identity-Aware Proxy."
   type        = bool

@@ -30,11 +30,16 @@ locals {
   cloud_build = "service-${data.google_project.this.number}@gcp-sa-cloudbuild.iam.gserviceaccount.com"
 
   vertex  = var.kubeflow == null
+  airflow = var.composer == null ? {} : { composer = local.members["composer"] }
   members = module.identities.members
 }
 
 resource "google_project_service" "this" {
-  for_each = setunion(local.services, local.vertex ? ["aiplatform.googleapis.com"] : [])
+  for_each = setunion(
+    local.services,
+    local.vertex ? ["aiplatform.googleapis.com"] : [],
+    var.composer == null ? [] : ["composer.googleapis.com"],
+  )
 
   service = each.value
   # Others in the project may use it too.
@@ -49,6 +54,7 @@ module "identities" {
   project              = var.project
   name                 = var.name
   vertex               = local.vertex
+  composer             = var.composer != null
   iap                  = var.kubeflow != null ? var.kubeflow.iap : false
   github_repository_id = var.github.repository_id
   github_branch        = var.github.branch
@@ -71,9 +77,9 @@ module "registry" {
   keep_days      = 90
   writers        = { build = local.members["build"] }
   # The machines of a cluster pull images, not the pods.
-  readers = try(var.kubeflow.node_account, null) == null ? {} : {
+  readers = merge(local.airflow, try(var.kubeflow.node_account, null) == null ? {} : {
     nodes = "serviceAccount:${var.kubeflow.node_account}"
-  }
+  })
 
   depends_on = [google_project_service.this]
 }
@@ -86,8 +92,8 @@ module "storage" {
   deletion_protection   = var.deletion_protection
   keep_overwritten_days = 30
   keep_logs_days        = var.keep_logs_days
-  data_readers          = { pipeline = local.members["pipeline"] }
-  root_writers          = { pipeline = local.members["pipeline"] }
+  data_readers          = merge(local.airflow, { pipeline = local.members["pipeline"] })
+  root_writers          = merge(local.airflow, { pipeline = local.members["pipeline"] })
   serving_readers = {
     for account in ["serving", "scheduler"] : account => local.members[account]
   }
@@ -144,6 +150,26 @@ module "store" {
   depends_on = [google_project_service.this]
 }
 
+module "composer" {
+  source = "../composer"
+  count  = var.composer == null ? 0 : 1
+
+  name                = var.name
+  region              = var.region
+  bucket              = "${var.project}-${var.name}-airflow"
+  logs                = module.storage.logs
+  image_version       = var.composer.image_version
+  policy              = var.composer.policy
+  network             = var.network
+  subnetwork          = var.composer.subnetwork
+  account_email       = module.identities.emails["composer"]
+  deployers           = { build = local.members["build"] }
+  deletion_protection = var.deletion_protection
+
+  # Its machines act as the account as soon as they are made.
+  depends_on = [google_project_service.this, module.identities]
+}
+
 module "builds" {
   source = "../builds"
 
@@ -173,6 +199,8 @@ module "events" {
   bucket        = module.storage.data
   marker        = var.new_data_marker
   trigger_id    = module.builds.trigger_ids["new-data"]
+  cron          = var.policy_cron
+  time_zone     = var.time_zone
   account_id    = module.identities.ids["scheduler"]
   account_email = module.identities.emails["scheduler"]
 

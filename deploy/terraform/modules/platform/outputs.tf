@@ -38,6 +38,11 @@ output "store_url" {
   value       = one(module.store[*].url)
 }
 
+output "airflow" {
+  description = "The address of Airflow's pages, and the folder of its DAGs; null without Composer."
+  value       = one(module.composer[*].airflow)
+}
+
 output "triggers" {
   description = "Full names of the triggers, by what starts them."
   value       = module.builds.trigger_ids

@@ -13,7 +13,9 @@ locals {
   }, local.vertex ? {} : { _KFP_HOST = var.kubeflow.host })
 
   substitutions = {
-    "cloudbuild.yaml" = merge(local.at_work, {
+    "cloudbuild.yaml" = merge(local.at_work, var.composer == null ? {} : {
+      _COMPOSER = module.composer[0].airflow.dags
+      }, {
       _REPOSITORY    = "${module.registry.images}/${var.name}"
       _CACHE         = "${module.registry.cache}/${var.name}"
       _RUN_ON_DEPLOY = tostring(var.run_on_deploy)

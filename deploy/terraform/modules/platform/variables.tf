@@ -125,6 +125,30 @@ variable "store_machine" {
   }
 }
 
+variable "composer" {
+  description = <<-EOT
+    A Cloud Composer 3 environment that runs the pipeline by Airflow: its image; the subnetwork in
+    that network; whether runs follow the policy ([continuous]) or the configuration's [schedule].
+    Null: none.
+  EOT
+  type = object({
+    image_version = optional(string, "composer-3-airflow-2")
+    subnetwork    = optional(string)
+    policy        = optional(bool, true)
+  })
+  default = null
+
+  validation {
+    condition     = var.composer == null || can(regex("^composer-3-airflow-[23]", var.composer.image_version))
+    error_message = "An image of Composer is written composer-3-airflow-2, or with more of its version."
+  }
+
+  validation {
+    condition     = try(var.composer.subnetwork, null) == null || var.network != null
+    error_message = "The subnetwork is one of the network: name that as well."
+  }
+}
+
 variable "machine_type" {
   description = "The machine of the pool of workers, on which builds run."
   type        = string
@@ -178,6 +202,19 @@ variable "new_data_marker" {
   validation {
     condition     = can(regexall(var.new_data_marker, ""))
     error_message = "That is no regular expression."
+  }
+}
+
+variable "policy_cron" {
+  description = <<-EOT
+    When the policy decides beside when data arrives: cron's five fields; null: never. It takes the
+    trigger new-data.
+  EOT
+  type        = string
+
+  validation {
+    condition     = var.policy_cron == null || can(regex("^\\S+( \\S+){4}$", var.policy_cron))
+    error_message = "The policy's clock has cron's five fields, as in 0 6 * * *, or is null."
   }
 }
 

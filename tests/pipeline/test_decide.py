@@ -1,0 +1,116 @@
+"""Decisions that are handed over: once each, and closed by how their run went."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import PipelineConfig
+from pipeline.continuous.runs import RefusedSpan
+from pipeline.store import decisions, record
+from pipeline.tasks import decide, finish
+from tests.pipeline.continuous_world import World, deliver, kept, make_config
+from tests.pipeline.toy import compile_toy
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> PipelineConfig:
+    return make_config(tmp_path)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """What is seen of spans; each that comes asks for a run while `asks` is true."""
+    world = World()
+    monkeypatch.setattr(decide.ElsewhereRuns, "ingest", lambda self, span: world.ingest(span))
+    monkeypatch.setattr(decide, "observe_apart", lambda config, span: world.observe(span))
+    monkeypatch.setattr(decide, "telling", lambda config: world.tell)
+    return world
+
+
+def look(config: PipelineConfig, run_id: str) -> dict[str, object] | None:
+    arguments = argparse.Namespace(run_id=run_id, store=config.store_url, ir_gzip="")
+    return decide.decide(config, arguments)
+
+
+def ran(config: PipelineConfig, run_id: str, outcome: str) -> None:
+    """What a run that has ended leaves in the store."""
+    note = f"Decision {kept(config)[0].id}: why"
+    facts = {"pipeline": config.name, "note": note, **record.ended(outcome, reason="so")}
+    with decisions.alone(config) as store:
+        record.write(store, run_id, facts)
+
+
+def test_a_run_is_handed_over_until_it_has_ended(config: PipelineConfig, world: World) -> None:
+    assert look(config, "one") is None
+    deliver(config, 1)
+    found = look(config, "one")
+    assert found is not None and (found["span"], found["retrain"]) == (1, True)
+    assert found["note"] == f"Decision {found['decision']}: {found['reason']}"
+    assert look(config, "two") == found
+    (decision,) = kept(config)
+    assert (decision.state, decision.run_id) == (decisions.RUNNING, "two")
+    assert world.ingested == [1]
+    ran(config, "two", record.SUCCEEDED)
+    assert look(config, "three") is None
+    assert [(one.state, one.run_id) for one in kept(config)] == [(decisions.COMPLETE, "two")]
+
+
+def test_a_run_that_failed_is_counted_once_and_handed_over_again(
+    config: PipelineConfig, world: World
+) -> None:
+    continuous = config.continuous.model_copy(update={"tries": 2, "backoff_seconds": 0.0})
+    config = config.model_copy(update={"continuous": continuous})
+    deliver(config, 1)
+    assert look(config, "one")
+    ran(config, "one", record.FAILED)
+    assert look(config, "two") is None
+    assert [(one.tries, one.failure) for one in kept(config)] == [(1, "run one: so")]
+    assert look(config, "two")
+    ran(config, "two", record.FAILED)
+    assert look(config, "three") is None
+    assert [(one.tries, one.state) for one in kept(config)] == [(2, decisions.FAILED)]
+    assert look(config, "three") is None
+
+
+def test_a_decision_against_a_run_is_told_and_not_asked_for_again(
+    config: PipelineConfig, world: World
+) -> None:
+    world.asks = False
+    world.bad = {2: RefusedSpan("it is empty")}
+    deliver(config, 1)
+    deliver(config, 2)
+    found = look(config, "one")
+    assert found is not None and (found["span"], found["retrain"]) == (2, False)
+    assert "Span 2: refused, because it is empty." in str(found["reason"])
+    assert look(config, "two") is None
+
+
+def test_nothing_is_decided_while_another_process_holds_the_lease(
+    config: PipelineConfig, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver(config, 1)
+    with decide.Lease(config):
+        assert look(config, "one") is None
+    assert "nothing is decided now" in capsys.readouterr().out
+    assert look(config, "one")
+
+
+def test_finish_closes_the_decision_of_a_run_that_went_well(
+    config: PipelineConfig, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deliver(config, 1)
+    assert look(config, "one")
+    arguments = argparse.Namespace(run_id="one", store=config.store_url)
+    ran(config, "one", record.FAILED)
+    ir = compile_toy(str(tmp_path))
+    ir.pipeline_info.id = config.name
+    for outcome, state in (
+        (record.FAILED, decisions.RUNNING),
+        (record.SUCCEEDED, decisions.COMPLETE),
+    ):
+        monkeypatch.setattr(finish, "outcome_of", lambda *_, how=outcome: finish.Outcome(how))
+        finish._recorded(arguments, ir)
+        assert [one.state for one in kept(config)] == [state]
