@@ -222,12 +222,12 @@ def _look(config: PipelineConfig, span: int) -> Seen:
 
 def _score(config: PipelineConfig, model: int, span: int) -> Scores:
     """The metrics of a pushed model, by its number in the store, on all rows of a span."""
-    from pipeline.continuous.live_scores import score_live  # brings TensorFlow
+    from pipeline.continuous.live_scores import score  # brings TensorFlow
 
     store = lineage.open(config)
     with errors_to(Path(os.devnull)):
-        scores = score_live(config, store.artifact(model), store.span(span)[-1])
-    return {str(metric): scores[metric].value for metric in METRICS} if scores else {}
+        scores = score(config, {LIVE: store.artifact(model)}, store.span(span)[-1])[LIVE]
+    return {str(metric): scores[metric].value for metric in METRICS}
 
 
 def _scored(seen: Seen) -> dict[str, Any]:
