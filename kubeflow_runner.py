@@ -42,7 +42,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="nodes",
         help="nodes (default): a container for each node; train-only: no TFX, each framework "
         "trains in its own image; continuous: the policy, which starts runs of nodes where that "
-        "helps; tfx: what TFX's own runner makes of it, for Vertex",
+        "helps (its schedule: continuous.look_cron); tfx: what TFX's own runner makes of it, for "
+        "Vertex",
     )
 
     compiled.add_argument(
@@ -222,9 +223,15 @@ def _config_file(arguments: argparse.Namespace) -> Path:
 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:
+    from pipeline.cluster_config import ScheduleConfig
     from pipeline.config_file import load
 
-    return load(_config_file(arguments), arguments.set)
+    config = load(_config_file(arguments), arguments.set)
+    if arguments.pipeline == "continuous":
+        policy = config.continuous
+        look = ScheduleConfig(cron=policy.look_cron, timezone=policy.timezone)
+        return config.model_copy(update={"schedule": look})
+    return config
 
 
 def _server(arguments: argparse.Namespace, config: PipelineConfig) -> Server:

@@ -142,6 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         # Clients of object stores, which this process may have used by now, survive no fork.
         locations = config.pipeline_root, config.data.path, config.data.schema_file or ""
         remote = any(map(is_remote, locations))
+        for said in launch.refused:
+            console.print(said, soft_wrap=True, markup=False)
         with LocalRunner(
             store=connection.SerializeToString(), jobs=jobs, fork=not remote
         ) as runner:
@@ -153,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
                 bars += [timeline.Bar.of(part.run_id, r, begin=begin) for r in done.results]
                 this_run.write(finished=False, nodes=[bar.facts() for bar in bars])
                 is_backfill = part is not launch.parts[-1]
-                if done.failed and is_backfill and (said := refusal(part.span, done.failed)):
-                    console.print(said, soft_wrap=True, markup=False)
+                if done.failed and is_backfill and (refused := refusal(part.span, done.failed)):
+                    console.print(refused, soft_wrap=True, markup=False)
                 elif done.failed:
                     launch.end(done.failed)
                     log = this_run.log_file(done.run_id, done.failed.node_id)

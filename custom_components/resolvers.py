@@ -44,6 +44,10 @@ class PreviousSpan(ResolverStrategy):
     one, or nothing if that is the first.
     """
 
+    def __init__(self, gate: str | None = None) -> None:
+        """Takes the type of the data gate's node, if statistics that it refused do not count."""
+        self._gate = gate
+
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: _Artifacts
     ) -> _Artifacts | None:
@@ -52,7 +56,11 @@ class PreviousSpan(ResolverStrategy):
         if not current:
             return None
         newest = max(map(span_of, current))
-        spans = _newest_by_span(store, input_dict["history"])
+        history = input_dict["history"]
+        if self._gate:
+            passed = passed_statistics(store, self._gate)
+            history = [artifact for artifact in history if artifact.id in passed]
+        spans = newest_by_span(store, history)
         earlier = max((span for span in spans if span < newest), default=None)
         return {"current": current, "history": [] if earlier is None else [spans[earlier]]}
 
@@ -84,9 +92,7 @@ class RollingWindow(ResolverStrategy):
             return None
         (current,) = input_dict["current"]
         newest = span_of(current)
-        passed = _passed(store, self._gate)
-        examples = [artifact for artifact in input_dict["examples"] if artifact.id in passed]
-        spans = _newest_by_span(store, examples) | {newest: current}
+        spans = passed_by_span(store, input_dict["examples"], self._gate) | {newest: current}
         oldest = newest - reach(self._window, newest) + 1
         window = [spans[s] for s in sorted(spans) if oldest <= s <= newest]
         if self._unseen:
@@ -199,8 +205,19 @@ def oldest_first(examples: Iterable[Artifact]) -> list[Artifact]:
     return sorted(examples, key=lambda artifact: (span_of(artifact), artifact.id))
 
 
-def _passed(store: mlmd.MetadataStore, gate: str) -> set[int]:
-    """The ids of the examples whose statistics the gate, as it was asked last, let pass."""
+def passed_by_span(
+    store: mlmd.MetadataStore, examples: Iterable[Artifact], gate: str
+) -> dict[int, Artifact]:
+    """Of each span that the gate let pass, the examples that were put out last."""
+    let_pass = list(passed_statistics(store, gate))
+    made = _events(store.get_events_by_artifact_ids(let_pass), metadata_store_pb2.Event.OUTPUT)
+    makers = list({event.execution_id for event in made})
+    passed = {e.artifact_id for e in _events(store.get_events_by_execution_ids(makers), _INPUT)}
+    return newest_by_span(store, [artifact for artifact in examples if artifact.id in passed])
+
+
+def passed_statistics(store: mlmd.MetadataStore, gate: str) -> set[int]:
+    """The ids of the statistics that the gate, as it was asked last, let pass."""
     passed = {
         execution.id: execution.last_known_state in _DONE
         for execution in store.get_executions_by_type(gate)
@@ -212,10 +229,7 @@ def _passed(store: mlmd.MetadataStore, gate: str) -> set[int]:
         for event in sorted(asked, key=lambda event: event.execution_id)
         if event.path.steps[0].key == "statistics"
     }
-    let_pass = [statistics for statistics, verdict in verdicts.items() if verdict]
-    made = _events(store.get_events_by_artifact_ids(let_pass), metadata_store_pb2.Event.OUTPUT)
-    makers = list({event.execution_id for event in made})
-    return {e.artifact_id for e in _events(store.get_events_by_execution_ids(makers), _INPUT)}
+    return {statistics for statistics, verdict in verdicts.items() if verdict}
 
 
 def _events(
@@ -224,9 +238,7 @@ def _events(
     return [event for event in events if event.type == kind]
 
 
-def _newest_by_span(
-    store: mlmd.MetadataStore, artifacts: Iterable[Artifact]
-) -> dict[int, Artifact]:
+def newest_by_span(store: mlmd.MetadataStore, artifacts: Iterable[Artifact]) -> dict[int, Artifact]:
     """The artifact of each span that its producer put out last.
 
     That is not always the one that was made last: where changed data was changed back, the newest

@@ -24,6 +24,7 @@ from pipeline.cluster_config import (
 )
 from pipeline.continuous_config import ContinuousConfig
 from pipeline.data_config import DataConfig
+from pipeline.errors import nearest
 from pipeline.sections import Column, Location, Section, Share
 from pipeline.train_config import TrainConfig, TuneConfig
 
@@ -359,6 +360,16 @@ class PipelineConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _unseen_leaves_something_to_learn_from(self) -> Self:
+        if self.evaluate.on is JudgedOn.UNSEEN and self.data.window == 1:
+            raise ValueError(
+                'evaluate.on is "unseen", but data.window is 1: the newest span is left out of '
+                "the window, and no other is in it; set data.window to 2 or more, or evaluate.on "
+                'to "newest"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _selects_by_what_it_computes(self) -> Self:
         if self.select.metric not in self.evaluate.metrics:
             raise ValueError(
@@ -371,11 +382,14 @@ class PipelineConfig(Section):
         known = set(self.features.columns)
         used = [("data.split_by", self.data.split_by)] if self.data.split_by else []
         used += [("gate.thresholds", column) for column in self.gate.thresholds]
+        moved = self.continuous.drift.thresholds
+        used += [("continuous.drift.thresholds", column) for column in moved]
         used += [("evaluate.slices", column) for s in self.evaluate.slices for column in s]
         for key, column in used:
             if column not in known:
                 raise ValueError(
                     f"{key} names the column {column!r}, which no list in [features] holds; "
                     "add it there (keep = [...] if no model should learn from it)"
+                    f"{nearest(column, sorted(known))}"
                 )
         return self

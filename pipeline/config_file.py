@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config import PROJECT, PipelineConfig
-from pipeline.errors import UserError
+from pipeline.errors import UserError, nearest
 
 DEFAULT = PROJECT / "configs" / "flights.toml"
 EXTENDS = "extends"
@@ -181,7 +180,7 @@ def _explain(details: ErrorDetails) -> tuple[str, str]:
     expected = details["msg"].removeprefix("Input should be ").removeprefix("Input should have ")
     if kind in ("enum", "literal_error") and isinstance(value, str):
         choices = str(details["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        return key, f"is {shown}; expected one of {', '.join(choices)}{_nearest(value, choices)}"
+        return key, f"is {shown}; expected one of {', '.join(choices)}{nearest(value, choices)}"
     if kind == "string_pattern_mismatch":
         expected = f"a name that matches {details['ctx']['pattern']}"
     return key, f"is {shown}; expected {expected[0].lower()}{expected[1:]}"
@@ -190,13 +189,8 @@ def _explain(details: ErrorDetails) -> tuple[str, str]:
 def _unknown_key(location: Sequence[int | str]) -> str:
     *section, name = location
     keys = _keys_of(PipelineConfig, section)
-    hint = _nearest(str(name), keys)
+    hint = nearest(str(name), keys)
     return f"unknown key{hint or '; known here: ' + ', '.join(keys)}"
-
-
-def _nearest(word: str, words: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _keys_of(model: type[BaseModel], section: Sequence[int | str]) -> list[str]:

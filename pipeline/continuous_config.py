@@ -98,16 +98,20 @@ class ContinuousConfig(Section):
     cron: str | None = None
     """Retrain at these times, if a span has come since: minute, hour, day, month, weekday."""
     timezone: str = "UTC"
-    """In which cron is meant, as in Europe/Berlin."""
+    """In which cron and look_cron are meant, as in Europe/Berlin."""
+    look_cron: str = "0 * * * *"
+    """When a server's clock has the policy look whether there is a reason
+    (`kubeflow_runner.py schedule --pipeline continuous`), in five fields as cron."""
     every_span: bool = False
     """Retrain on each new span."""
     drift: DriftRule = DriftRule()
     """Retrain on drift."""
     performance: PerformanceConfig = PerformanceConfig(auc=PerformanceRule(max_fall=0.1))
-    """Retrain when the live model scores badly on a new span; {} for never. Some fall is to be
-    expected: a model was judged on a span that it learned from, if on other rows, and some spans
-    are harder than others. By default not by log loss, which goes up where ones come to be more
-    frequent, whatever the model."""
+    """Retrain when the live model scores badly on a new span; {} for never. What is named here
+    takes the default's place as a whole: name auc as well, if it is to stay bounded. Some fall is
+    to be expected: a model was judged on a span that it learned from, if on other rows, and some
+    spans are harder than others. By default not by log loss, which goes up where ones come to be
+    more frequent, whatever the model."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of the bootstrap's samples in which a metric has to break its bound."""
     max_age_days: Annotated[float, Field(ge=0)] = 0.0
@@ -145,7 +149,7 @@ class ContinuousConfig(Section):
             ) from None
         return name
 
-    @field_validator("cron")
+    @field_validator("cron", "look_cron")
     @classmethod
     def _cron_can_be_read(cls, cron: str | None) -> str | None:
         from datetime import datetime

@@ -12,7 +12,7 @@ from tfx.orchestration.portable import partial_run_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from custom_components.example_gen.spans import available_spans
-from pipeline import metadata, node, runs
+from pipeline import backfills, metadata, node, runs
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig, absolute
 from pipeline.errors import UserError
@@ -55,8 +55,9 @@ class Launch:
     """One run of a pipeline, with the backfills that it needs.
 
     A run ingests one span and trains on a window of them. The spans of the window that come before
-    are ingested first, each in a run of its own that ends at the data gate: nothing happens where
-    the store has them already, and what is refused there the window leaves out.
+    are ingested first, each in a run of its own that ends at the data gate, but for those that the
+    store has as they are: `parts` are the others and the run itself. What is refused the window
+    leaves out; `refused` says so of what was refused before.
     """
 
     def __init__(
@@ -88,8 +89,10 @@ class Launch:
         with metadata.handle(connection) as store:
             roots.check(config, store.store)
         window = spans_of(config)
-        backfills = [] if from_nodes else window[:-1]
-        self.parts = [Part(backfill_id(run.id, span), span) for span in backfills]
+        self._earlier = [] if from_nodes else window[:-1]
+        found = backfills.needed(connection, self._ir, self._earlier, gate=GATE)
+        self.refused = found.refused
+        self.parts = [Part(backfill_id(run.id, span), span) for span in found.due]
         self.parts.append(Part(run.id, window[-1]))
         self._check_unchanged()
 
@@ -97,7 +100,7 @@ class Launch:
         """Keeps in the store what is known of the run: span, commit, configuration and so on."""
         facts = record.begun(self._config, note=note, runner="local")
         facts["span"] = str(self.parts[-1].span)
-        facts["backfill"] = json.dumps([part.span for part in self.parts[:-1]])
+        facts["backfill"] = json.dumps(self._earlier)
         self._record(facts)
 
     def end(self, failed: NodeResult | None = None) -> None:
@@ -105,7 +108,12 @@ class Launch:
         if failed is None:
             self._record(record.ended(record.SUCCEEDED))
         else:
-            facts = record.ended(record.FAILED, failed_node=failed.node_id, reason=failed.error)
+            facts = record.ended(
+                record.FAILED,
+                failed_node=failed.node_id,
+                reason=failed.error,
+                refused=failed.refused,
+            )
             self._record(facts)
 
     def _record(self, facts: dict[str, str]) -> None:
@@ -179,12 +187,9 @@ def backfill_id(run_id: str, span: int) -> str:
 
 def refusal(span: int, failed: NodeResult) -> str | None:
     """What to say where an earlier span is no data to go on with; None where more is wrong."""
-    if failed.defect:
+    if not failed.refused:
         return None
-    return (
-        f"Span {span} is refused as it is now; the run goes on without it. {failed.node_id}: "
-        f"{failed.error}"
-    )
+    return backfills.left_out(span, failed.node_id, failed.error)
 
 
 def _definitions(ir: pipeline_pb2.Pipeline) -> dict[str, pipeline_pb2.PipelineNode]:

@@ -54,7 +54,10 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
         "--limit", type=_count, default=20, metavar="N", help="how many (default: %(default)s)"
     )
     command.add_argument(
-        "--span", type=_whole, metavar="N", help="only those on that span, their backfills counted"
+        "--span",
+        type=_whole,
+        metavar="N",
+        help="only those on that span, as their own or in their window",
     )
 
     command = add(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from models import threads
 from pipeline import provenance
 from pipeline.cluster import secrets
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.lazy import imports
 from pipeline.parameters import span_parameter
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 
+RESULT = "__execution_result__"
+"""The custom property in which an execution has its cause of failure, as TFX calls it."""
+_FAILED, REFUSED = 1, 3
+"""Its codes, gRPC's: a refused node failed by what it was given, and would fail alike again."""
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -54,6 +58,7 @@ class NodeResult:
       seconds: wall time.
       error: on failure, one or more sentences for a person; empty otherwise.
       defect: whether the failure is a defect (its traceback was printed), not a user's mistake.
+      unreachable: whether it failed because a server could not be asked.
       executed: whether an executor ran in this process.
       started: when it started, in seconds since the epoch.
       cpu_seconds: processor time of the process and of the programs that it started.
@@ -66,10 +71,16 @@ class NodeResult:
     seconds: float
     error: str = ""
     defect: bool = False
+    unreachable: bool = False
     executed: bool = False
     started: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed by what it was given, so that another try would fail alike."""
+        return self.state is State.FAILED and not (self.defect or self.unreachable)
 
 
 def run_node(
@@ -116,7 +127,8 @@ def run_node(
     if state is State.FAILED:
         message = _sentence(error, node)
         with suppress(UserError):  # The store may be what failed.
-            _record_error(connection, node, message)
+            refused = isinstance(error, UserError) and not isinstance(error, UnreachableError)
+            _record_error(connection, node, message, REFUSED if refused else _FAILED)
     else:
         if execution.last_update_time_since_epoch < started * 1000:
             state = State.RESUMED
@@ -127,6 +139,7 @@ def run_node(
         time.monotonic() - start,
         error=message,
         defect=state is State.FAILED and not isinstance(error, UserError),
+        unreachable=isinstance(error, UnreachableError),
         executed=executed,
         started=started,
         cpu_seconds=_cpu_seconds() - cpu_before,
@@ -278,6 +291,7 @@ def _record_error(
     connection: metadata_store_pb2.ConnectionConfig,
     node: pipeline_pb2.PipelineNode,
     message: str,
+    code: int,
 ) -> None:
     """Leaves the cause where TFX's own tools look for it, for whoever asks the store later."""
     from tfx.orchestration.portable.mlmd import execution_lib
@@ -288,7 +302,7 @@ def _record_error(
     with metadata.handle(connection) as store:
         executions = _executions(store.store, node)
         if executions:
-            result = execution_result_pb2.ExecutionResult(code=1, result_message=message)
+            result = execution_result_pb2.ExecutionResult(code=code, result_message=message)
             execution_lib.set_execution_result(result, executions[-1])
             store.store.put_executions(executions[-1:])
 

@@ -69,6 +69,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     validator = ExampleValidator(statistics=statistics, schema=schema)
     previous = Resolver(
         strategy_class=PreviousSpan,
+        config={"gate": DataGate.get_class_type()},
         current=statistics,
         history=ever_made(standard_artifacts.ExampleStatistics, statistics_gen.id),
     ).with_id("PreviousStatistics")

@@ -6,12 +6,17 @@ import contextlib
 import datetime
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.errors import UserError
+
+LOCK_VARIABLE = "PIPELINE_ROOT_LOCK"
+"""The environment variable that names the descriptor of a root's lock that was handed on."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,18 @@ def unfinished(root: Path) -> Run:
 
 
 @contextlib.contextmanager
-def only_one(root: Path) -> Iterator[None]:
+def only_one(root: Path) -> Iterator[TextIO]:
     """Holds `root` for this process, since two runs at once would compete for one live model.
+
+    A process that holds it hands it to one that it starts by the descriptor of the lock that this
+    gives, named in LOCK_VARIABLE.
 
     Raises:
       UserError: another process holds it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as lock:
+    given = os.environ.pop(LOCK_VARIABLE, None)
+    with os.fdopen(int(given), "a") if given else (root / ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,4 +116,4 @@ def only_one(root: Path) -> Iterator[None]:
                 f"another run is at work in {root}; wait for its end, or give this one a root of "
                 "its own: --set root=output/other"
             ) from None
-        yield
+        yield lock

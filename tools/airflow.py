@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ FOLDER = ROOT / "deploy" / "airflow"
 HOME = ROOT / "output" / "airflow"
 LOCKS = {"3": FOLDER / "requirements.lock", "2": FOLDER / "requirements-2.lock"}
 """What is installed of Airflow, by the number of its version: the first is the one to start."""
-TESTS = "tests/deploy/test_airflow.py"
+TESTS = ("tests/deploy/test_airflow.py", "tests/deploy/test_airflow_whole.py")
 POOL = "pipeline"
 STOP_SECONDS = 20
 """From asking Airflow to end to ending it."""
@@ -101,16 +100,16 @@ def standalone(
 def start(options: Sequence[str], port: int, *, policy: bool) -> int:
     """Compile the plan and start Airflow until Ctrl-C; the exit code."""
     plans = HOME / "plans"
-    if plans.exists():
-        shutil.rmtree(plans)  # Of another configuration: its DAG would stay.
-    plans.mkdir(parents=True)
-    draft = HOME / "new.airflow.json"
+    plans.mkdir(parents=True, exist_ok=True)
+    for other in plans.glob("*.airflow.json"):
+        other.unlink()  # Of another configuration: its DAG would stay.
+    draft = plans / "new.airflow.json"
     compiler = [str(PYTHON), "-m", "pipeline.runners.airflow", "--output", str(draft)]
     code = subprocess.run([*compiler, *options], cwd=ROOT).returncode
     if code:
         return code
     name = json.loads(draft.read_text(encoding="utf-8"))["name"]
-    draft.rename(plans / f"{name}.airflow.json")
+    draft.rename(draft.with_name(f"{name}.airflow.json"))
     settings = {"plans": str(plans), "pool": POOL, "tasks_at_once": TASKS_AT_ONCE}
     settings |= {"policy": policy}
     airflow = str(program("3"))
@@ -174,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     does.add_argument("--setup", action="store_true", help="only make the environments")
     does.add_argument("--test", action="store_true", help="make them, and test the DAG in each")
     does.add_argument("--run", action="store_true", help="start a run in the Airflow that is here")
-    parser.add_argument("--policy", action="store_true", help="runs wait for spans; see its README")
+    parser.add_argument("--policy", action="store_true", help="a second DAG starts runs")
     parser.add_argument("--port", type=int, default=8080, help="of Airflow's pages; default 8080")
     parser.add_argument("--config", default="configs/flights.toml", help="whose pipeline")
     options, others = parser.parse_known_args(argv)
@@ -186,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.setup:
         return 0
     if options.test:
-        return subprocess.run([PYTHON, "-m", "pytest", TESTS, *others], cwd=ROOT).returncode
+        return subprocess.run([PYTHON, "-m", "pytest", *TESTS, *others], cwd=ROOT).returncode
     if options.run:
         return trigger(others)
     return start(["--config", options.config, *others], options.port, policy=options.policy)

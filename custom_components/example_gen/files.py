@@ -13,7 +13,7 @@ from typing import IO
 import pyarrow as pa
 from tfx.dsl.io import fileio
 
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 
 
 def open_binary(file: str) -> IO[bytes]:
@@ -23,11 +23,15 @@ def open_binary(file: str) -> IO[bytes]:
 
 @contextmanager
 def damage_in_words(file: str, known: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Turns what a reader raises on a file that it cannot read into a UserError.
+    """Turns what a reader raises on a file that it cannot read into words.
 
     Args:
         file: what is read.
         known: what to say of the file where the reader's words hold a key.
+
+    Raises:
+        UnreachableError: the system could not read it; what it holds may be right.
+        UserError: it does not hold what it should.
     """
     try:
         yield
@@ -36,6 +40,8 @@ def damage_in_words(file: str, known: Mapping[str, str] = MappingProxyType({})) 
         for words, meaning in known.items():
             if words in cause:
                 raise UserError(f"{file} {meaning}") from error
+        if isinstance(error, OSError) and error.errno is not None:  # A reader's own have none.
+            raise UnreachableError(f"{file} cannot be read: {cause}.") from error
         raise UserError(
             f"{file} cannot be read: {cause}. The file may be damaged or cut short (compare its "
             "size with the original), or be no such file as its name says."

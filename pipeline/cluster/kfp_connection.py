@@ -14,9 +14,9 @@ from typing import Any
 import kfp_server_api as kfp
 import urllib3
 
-from pipeline.cluster.remote import ANSWERS, UnreachableError
+from pipeline.cluster.remote import ANSWERS
 from pipeline.cluster_config import KubeflowConfig
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 
 TOKEN = "KUBEFLOW_TOKEN"
 IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"

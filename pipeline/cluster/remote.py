@@ -26,13 +26,6 @@ ANSWERS = frozenset({400, 404, 409})
 """Statuses of errors that tell what a server has; with any other one it could not be asked."""
 
 
-class UnreachableError(UserError):
-    """A server could not be asked: it is away, fails, or does not let in whoever asks.
-
-    What it has may be right or wrong.
-    """
-
-
 class NoScheduleError(UserError):
     """There is no schedule of the pipeline's name."""
 
@@ -167,6 +160,13 @@ class Server(Protocol):
             UserError: if it does not; an `UnreachableError` if the server could not be asked.
         """
 
+    def check_unscheduled(self) -> None:
+        """Makes sure that no schedule of the pipeline's name starts runs.
+
+        Raises:
+            UserError: if one does; an `UnreachableError` if the server could not be asked.
+        """
+
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What would be sent to start a run, for people to read."""
 
@@ -230,6 +230,14 @@ def _parameter(text: str, inputs: Mapping[str, Mapping[str, str]]) -> tuple[str,
         return name, int(value) if kind == "NUMBER_INTEGER" else float(value)
     except ValueError:
         raise UserError(f"--param {text}: expected a number.") from None
+
+
+def unwanted_schedule(name: str) -> str:
+    """What is wrong where a schedule is at work that the configuration does not have."""
+    return (
+        f"The schedule {name} starts runs, though [schedule] says nothing of when: release anew, "
+        "which deletes it."
+    )
 
 
 def moment(text: str | None, key: str, *, timezone: str) -> datetime | None:

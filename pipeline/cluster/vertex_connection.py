@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cluster.remote import ANSWERS, UnreachableError
+from pipeline.cluster.remote import ANSWERS
 from pipeline.cluster_config import VertexConfig
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient

@@ -54,6 +54,8 @@ class Registered:
 
     def unopposed(self) -> int | None:
         """As the metadata store and MLflow have it."""
+        if self.config.registration.approval != "shadow":
+            return None
         store = lineage.open(self.config)
         waits = waiting_challenger(self.config) if live_model(store) is None else None
         return max(store.artifact(waits.artifact).data_spans()) if waits else None

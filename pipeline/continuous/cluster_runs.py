@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.cluster.remote import FINAL, Package, RemoteRun, Server, UnreachableError
+from pipeline.cluster.remote import FINAL, Package, RemoteRun, Server
 from pipeline.config import PipelineConfig
 from pipeline.continuous.apart import apart
-from pipeline.continuous.runs import Done, RunFailed, done, mark_of, runs_with
-from pipeline.errors import UserError
+from pipeline.continuous.runs import Done, RunFailed, done, mark_of, refuse_second, runs_with
+from pipeline.errors import UnreachableError, UserError
 from pipeline.lineage.run import Run
 from pipeline.store.record import SUCCEEDED
 
@@ -76,6 +76,7 @@ class ClusterRuns:
             if run.facts.get("outcome") == SUCCEEDED:
                 begun(run.id)
                 return done(run)
+        refuse_second(next(iter(known), None), self._config.continuous.runner)
         label = self._label(decision)
         try:
             # What its server has of it may not be in the store yet.

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
+    from pipeline.continuous.lease import Lease
+    from pipeline.continuous.loop import Loop, Tell
     from pipeline.continuous.observe import Seen
     from pipeline.continuous.runs import Runner
 
@@ -20,8 +22,8 @@ _DESCRIPTION = """\
 Watch the data for new spans and retrain when the policy, [continuous] in the configuration, says
 so. Each decision is kept in the metadata store, with its numbers and its reason.
 
-Exit code: 0 all is done, 1 something failed, is still arriving, or another process is at it: call
-again, 2 a mistake."""
+Exit code: 0 all is done, 1 something failed, is still arriving, another process is at it, or the
+store does not answer: call again, 2 a mistake."""
 
 
 def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
@@ -42,11 +44,13 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
     how.add_argument("--once", action="store_true", help="do what is to be done now, and end")
     how.add_argument("--follow", action="store_true", help="go on until interrupted")
     how.add_argument(
-        "--simulate", action="store_true", help="tell what would be decided; run and keep nothing"
+        "--simulate",
+        action="store_true",
+        help="tell what would be decided now of spans that are ingested; run and keep nothing",
     )
     command.add_argument(
         "--every",
-        type=float,
+        type=_seconds,
         default=60.0,
         metavar="SECONDS",
         help="with --follow: between two looks (default: %(default)g)",
@@ -54,14 +58,28 @@ def add_commands(commands: Any, configured: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_continuous)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
 def _continuous(arguments: argparse.Namespace) -> int:
     from pipeline.continuous.lease import LeaseLost
+    from pipeline.errors import UnreachableError, UserError
 
     try:
         return _watch(arguments)
-    except LeaseLost as lost:
-        print(f"python -m pipeline: {lost}", file=sys.stderr)
+    except (LeaseLost, UnreachableError) as error:
+        print(f"Call again: {error}", file=sys.stderr)
         return 1
+    except UserError as error:
+        print(f"python -m pipeline continuous: {error}", file=sys.stderr)
+        return 2
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -71,48 +89,122 @@ def _watch(arguments: argparse.Namespace) -> int:
     secrets.load()
     config = load(arguments.config or DEFAULT, arguments.set)
     if arguments.simulate:
-        return _simulate(config)
+        from pipeline.continuous.simulate import simulate
+
+        for line in simulate(config, lambda span: observe_apart(config, span)):
+            print(line, flush=True)
+        return 0
     from pipeline.continuous.challengers import Registered
     from pipeline.continuous.lease import Lease
     from pipeline.continuous.loop import Loop
+    from pipeline.continuous.simulate import nothing_there
     from pipeline.continuous.spans import Watch
 
     words = ["--config", str(arguments.config)] if arguments.config else []
     words += [word for text in arguments.set for word in ("--set", text)]
     runner = _runner(config, words)
-    failures: list[Mapping[str, str]] = []
+    watch = Watch(config, time.monotonic)
+    if not watch.look():
+        print(f"{nothing_there(config)} yet.", flush=True)
+    told: list[str] = []
     say = telling(config)
 
     def tell(event: str, facts: Mapping[str, str]) -> None:
-        failures.extend([facts] if event == "failed" else [])
+        told.append(event)
         say(event, facts)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # What stops it gives the lease back.
-    with Lease(config) as lease:
-        loop = Loop(
+
+    def made(lease: Lease) -> Loop:
+        return Loop(
             config=config,
             runner=runner,
             observe=lambda span: observe_apart(config, span),
             tell=tell,
             lease=lease,
-            watch=Watch(config, time.monotonic),
+            watch=watch,
             challengers=Registered(config),
         )
+
+    try:
+        if arguments.follow:
+            _follow(config, made, arguments.every, tell)
+        with Lease(config) as lease:
+            settled = _once(made(lease), say)
+    except KeyboardInterrupt:
+        print("Interrupted: call it again, and it goes on where it was.")
+        return 130
+    if settled and not told:
+        print("Nothing new.")
+    return 0 if settled and "failed" not in told else 1
+
+
+def _once(loop: Loop, tell: Tell) -> bool:
+    """What there is to do now; whether nothing is left to come back to soon."""
+    from pipeline.continuous.lease import LeaseLost
+    from pipeline.errors import UserError
+
+    try:
+        return _settled(loop)
+    except UserError as error:
+        if not isinstance(error, LeaseLost):
+            tell("failed", {"failure": str(error), "outcome": "the next call tries again"})
+        raise
+
+
+def _settled(loop: Loop) -> bool:
+    settled = loop.step()
+    if loop.arriving and not loop.config.continuous.marker:
+        _say_arriving(loop)
+        time.sleep(loop.config.continuous.rest_seconds)  # What rests meanwhile is complete.
+        settled = loop.step()
+    if loop.arriving:
+        _say_arriving(loop)
+    return settled
+
+
+def _follow(
+    config: PipelineConfig, made: Callable[[Lease], Loop], every: float, tell: Tell
+) -> NoReturn:
+    """Goes on until it is interrupted; a store that is away is waited for, at the begin as well.
+
+    Says of each delivery once that it is waited for.
+    """
+    from pipeline.continuous.lease import Lease
+    from pipeline.errors import UnreachableError
+
+    print(f"Watching {config.data.path} for {config.data.pattern}, every {every:g} s.", flush=True)
+    said: set[str] = set()
+
+    def follow(loop: Loop) -> None:
+        def pause(seconds: float) -> None:
+            _say_arriving(loop, said)
+            time.sleep(seconds)
+
+        loop.follow(every, pause)
+
+    while True:
         try:
-            if arguments.follow:
-                loop.follow(arguments.every)
-            settled = loop.step()
-            if not settled and not config.continuous.marker:
-                time.sleep(config.continuous.rest_seconds)  # What rests meanwhile is complete.
-                settled = loop.step()
-        except KeyboardInterrupt:
-            print("Interrupted: call it again, and it goes on where it was.")
-            return 130
-    return 0 if settled and not failures else 1
+            with Lease(config) as lease:
+                follow(made(lease))
+        except UnreachableError as error:
+            tell("failed", {"failure": str(error), "outcome": "the next pass tries again"})
+        time.sleep(every)
+
+
+def _say_arriving(loop: Loop, said: set[str] | None = None) -> None:
+    """Says what each span waits for; not of those in `said`, to which it adds the others."""
+    marker, rest = loop.config.continuous.marker, loop.config.continuous.rest_seconds
+    said = set() if said is None else said
+    for arrival in loop.arriving:
+        if arrival.digest not in said:
+            waits = f"for {marker}" if marker else f"until its files have rested for {rest:g} s"
+            print(f"Span {arrival.span} waits {waits}.", flush=True)
+            said.add(arrival.digest)
 
 
 def _runner(config: PipelineConfig, words: Sequence[str]) -> Runner:
-    """Who carries out the runs; nobody is contacted yet.
+    """Who carries out the runs; no server of runs is contacted yet.
 
     Raises:
       UserError: the configuration has what would keep them from their work.
@@ -131,9 +223,11 @@ def _runner(config: PipelineConfig, words: Sequence[str]) -> Runner:
         reach.check(config, "vertex")
         vertex = VertexServer(config)
         return ClusterRuns(config, lambda: vertex, here, compiler("vertex"))
+    from pipeline.cluster.kfp_connection import Connection
     from pipeline.runners.kfp_client import KubeflowServer
 
     reach.check(config)
+    Connection(config.kubeflow)  # What signing in lacks is no failure of a run.
     return ClusterRuns(config, lambda: KubeflowServer(config), here, compiler("kfp"))
 
 
@@ -172,27 +266,3 @@ def _line(event: str, facts: Mapping[str, str]) -> str:
     words = [facts.get("reason", ""), facts.get("failure", ""), facts.get("outcome", "")]
     about = f"decision {facts['decision']}: " if "decision" in facts else ""
     return f"{event}: {about}{' '.join(word for word in words if word)}"
-
-
-def _simulate(config: PipelineConfig) -> int:
-    """Says of each span that is there what the policy would, with the model that is live now."""
-    from pipeline.continuous.policy import Policy
-    from pipeline.continuous.spans import Watch
-    from pipeline.errors import UserError
-
-    arrivals = Watch(config, time.monotonic).look()
-    if not arrivals:
-        raise UserError(
-            f"{config.data.path}: no file of any span matches {config.data.pattern} (data.pattern)"
-        )
-    for arrival in arrivals:
-        try:
-            seen = observe_apart(config, arrival.span)
-        except UserError as error:
-            print(f"Span {arrival.span}: it would be ingested and looked at first ({error}).")
-            continue
-        decision = Policy(config.continuous).decide(seen.observation)
-        print(decision.reason)
-        for found in decision.findings:
-            print(f"  {'*' if found.holds else ' '} {found.rule}: {found.words}")
-    return 0

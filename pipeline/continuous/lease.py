@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -59,10 +60,10 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives it back."""
+        """Gives it back; where the store is away, it ends by itself."""
         self._ended.set()
         self._thread.join()
-        with decisions.alone(self._config) as store:
+        with suppress(UserError), decisions.alone(self._config) as store:
             context = record.named(store, decisions.CONTEXT, self._config.name)
             if context.custom_properties[_OWNER].string_value == self.owner:
                 context.custom_properties[_EXPIRES].string_value = "0"
@@ -107,5 +108,5 @@ class Lease:
             except LeaseLost as lost:
                 self._lost = str(lost)
                 return
-            except UserError:
+            except (UserError, OSError):
                 continue  # The store may be back before the lease ends.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,15 @@ from pipeline.continuous.challengers import Challengers
 from pipeline.continuous.lease import Lease, LeaseLost
 from pipeline.continuous.observe import Seen, observed_json
 from pipeline.continuous.policy import Policy
-from pipeline.continuous.runs import RefusedSpan, RunFailed, Runner
+from pipeline.continuous.records import (
+    Records,
+    kind,
+    newest_of,
+    newest_with,
+    no_run,
+    waits,
+)
+from pipeline.continuous.runs import AtWorkElsewhere, RefusedSpan, RunFailed, Runner
 from pipeline.continuous.spans import Arrival, Watch
 from pipeline.errors import UserError
 from pipeline.store import decisions
@@ -31,12 +39,15 @@ from pipeline.store.decisions import (
     RETRAIN,
     RUNNING,
     WAIT,
+    Postponed,
     Record,
 )
 
 _RECHECK = timedelta(days=1)
 """How long a span may wait before it is asked anew whether time alone has made a reason."""
 _LONGEST_BACKOFF = timedelta(hours=1)
+_NO_SPAN = -1
+"""Stands among the spans to be tried again for the first challenger, which has to go live."""
 
 Observe = Callable[[int], Seen]
 """Looks at a span that is in the store."""
@@ -60,10 +71,15 @@ class Loop:
     watch: Watch
     challengers: Challengers
     now: Callable[[], datetime] = _now
-    _not_before: dict[int, datetime] = field(default_factory=dict)
-    """When a span may be tried again that could not be ingested."""
-    _failures: dict[int, int] = field(default_factory=dict)
+    arriving: list[Arrival] = field(default_factory=list, init=False)
+    """What the last pass saw that is not whole yet."""
+    _waits: set[int] = field(default_factory=set)
+    """The decisions of which was told that another runner has their run."""
     _checked: datetime | None = None
+    _settled: bool = True
+
+    def __post_init__(self) -> None:
+        self._records = Records(self.config)
 
     def step(self) -> bool:
         """One pass: ends what was begun, then decides about each new delivery, in order.
@@ -76,31 +92,32 @@ class Loop:
           LeaseLost: another process is at it.
           UserError: the store or the data cannot be read.
         """
+        self.arriving, self._settled = [], True
+        self._records.forget()
         if not self._finish():
             return False  # One at a time: what was begun comes first.
-        settled = True
         for arrival in self.watch.look():
-            if not arrival.complete:
-                settled = False
-                continue
-            before = next(iter(self._known(arrival.span)), None)
+            before = newest_of(self._records.about_spans).get(arrival.span)
             if before and before.listing == arrival.digest:
                 continue  # This delivery was decided about.
+            if not arrival.complete:
+                self.arriving.append(arrival)
+                self._settled = False
+                continue
             content = self.watch.content(arrival)
             if before and before.content == content:
                 continue  # The same again is the same.
-            if self._not_before.get(arrival.span, self.now()) > self.now():
-                settled = False
+            if not self._may_try(arrival.span):
                 continue
-            settled = self._decide(arrival, content) and settled
+            self._decide(arrival, content)
             if not self._finish():
                 return False
         self._check_waiting()
-        return self._finish() and settled
+        return self._finish() and self._settled
 
     def _finish(self) -> bool:
         """Goes on with what a decision has begun; whether nothing is left."""
-        left = [one for one in self._every() if one.state == RUNNING]
+        left = [one for one in self._records.every if one.state == RUNNING]
         return all(self._carry_out(one) for one in reversed(left)) and self._crown()
 
     def _carry_out(self, decision: Record) -> bool:
@@ -109,10 +126,10 @@ class Loop:
         return self._train(decision) if decision.verdict == RETRAIN else self._settle(decision)
 
     def _train(self, decision: Record) -> bool:
-        span = self._newest_with(decision.span)
+        span = newest_with(decision.span, self._records.about_spans)
 
         def begun(run_id: str) -> None:
-            with decisions.alone(self.config) as store:
+            with self._records.writing() as store:
                 decisions.started(store, decision.id, run_id)
 
         self.lease.check()
@@ -120,10 +137,14 @@ class Loop:
             done = self.runner.train(decision.id, span, decision.reason, begun)
         except RunFailed as failed:
             return self._failed(decision, str(failed))
-        with decisions.alone(self.config) as store:
+        except AtWorkElsewhere as elsewhere:
+            if decision.id not in self._waits:
+                self._waits.add(decision.id)
+                self._say("waits", decision, failure=str(elsewhere))
+            return False
+        with self._records.writing() as store:
             decisions.ended(store, decision.id, COMPLETE)
-        outcome = f"version {done.pushed} is live" if done.pushed else "the live model stays"
-        self._say("retrained", decision, run_id=done.run_id, outcome=outcome)
+        self._say("retrained", decision, run_id=done.run_id, outcome=done.words)
         return True
 
     def _settle(self, decision: Record) -> bool:
@@ -138,7 +159,7 @@ class Loop:
                 outcome = "the live model stays"
         except UserError as failed:
             return self._failed(decision, str(failed))
-        with decisions.alone(self.config) as store:
+        with self._records.writing() as store:
             decisions.ended(store, decision.id, COMPLETE)
         self._say(
             "promoted" if decision.verdict == PROMOTE else "dropped", decision, outcome=outcome
@@ -147,14 +168,20 @@ class Loop:
 
     def _crown(self) -> bool:
         """Has a challenger go live that there is nothing to compare with; whether that is over."""
-        newest = next(iter(self._every()), None)
+        newest = next(iter(self._records.every), None)
         if newest and (newest.verdict, newest.state) == (PROMOTE, FAILED):
             return True  # It was given up; the next span asks again.
-        span = self.challengers.unopposed()
-        if span is None:
+        if not self._may_try(_NO_SPAN):
             return True
-        seen = self.observe(span)
-        assert seen.observation.challenger is not None
+        try:
+            span = self.challengers.unopposed()
+            seen = self.observe(span) if span is not None else None
+        except UserError as failed:
+            self._put_off(_NO_SPAN, failed)
+            return True
+        self._came_back(_NO_SPAN)
+        if seen is None or span is None or seen.observation.challenger is None:
+            return True
         version = seen.observation.challenger.version
         reason = f"Span {span}: challenger version {version} goes live, because no model is."
         return self._carry_out(self._keep(span, ("", ""), PROMOTE, reason, seen=seen))
@@ -164,7 +191,7 @@ class Loop:
         tries = decision.tries + 1
         is_last = tries >= self.config.continuous.tries
         again = self.now() + self._backoff(tries)
-        with decisions.alone(self.config) as store:
+        with self._records.writing() as store:
             decisions.failed_once(store, decision.id, tries=tries, failure=failure, next_try=again)
             if is_last:
                 decisions.ended(store, decision.id, FAILED, failure=failure)
@@ -176,11 +203,43 @@ class Loop:
         seconds = self.config.continuous.backoff_seconds * 2.0 ** min(tries - 1, 30)
         return min(timedelta(seconds=min(seconds, 1e6)), _LONGEST_BACKOFF)
 
-    def _decide(self, arrival: Arrival, content: str) -> bool:
-        """Decides about a delivery and keeps it; False if it has to be tried again."""
+    def _may_try(self, span: int) -> bool:
+        """Whether no earlier failure keeps a span waiting still."""
+        until = self._records.postponed.get(span)
+        if until is None or until.next_try <= self.now():
+            return True
+        self._settled = False
+        return False
+
+    def _put_off(self, span: int, failed: UserError) -> None:
+        """Keeps that a span could not be looked at, and when that is tried again.
+
+        Raises:
+          LeaseLost: that was why, which is no failure.
+        """
+        if isinstance(failed, LeaseLost):
+            raise failed
+        before = self._records.postponed.get(span)
+        tries = before.tries + 1 if before else 1
+        again = self.now() + self._backoff(tries)
+        with self._records.writing() as store:
+            decisions.postpone(store, self.config.name, span, Postponed(tries, again))
+        self._settled = False
+        outcome = f"try {tries}: tried again from {again:%Y-%m-%d %H:%M:%S} UTC on"
+        about = {} if span == _NO_SPAN else {"span": str(span)}
+        self.tell("failed", {**about, "failure": str(failed), "outcome": outcome})
+
+    def _came_back(self, span: int) -> None:
+        """Keeps that a span could be looked at, where it could not before."""
+        if span in self._records.postponed:
+            with self._records.writing() as store:
+                decisions.postpone(store, self.config.name, span, None)
+
+    def _decide(self, arrival: Arrival, content: str) -> None:
+        """Decides about a delivery and keeps it, or that it has to be tried again."""
         span = arrival.span
-        known = self._all()
-        kind = _kind(span, known)
+        known = self._records.about_spans
+        unusual = kind(span, known)
         self.lease.check()
         try:
             self.runner.ingest(span)
@@ -189,74 +248,74 @@ class Loop:
             reason = f"Span {span}: refused, because {refused}."
             made = self._keep(span, (content, arrival.digest), REFUSED, reason)
             self._say("refused", made)
-            return True
-        except RunFailed as failed:
-            self._failures[span] = self._failures.get(span, 0) + 1
-            again = self.now() + self._backoff(self._failures[span])
-            self._not_before[span] = again
-            facts = {"span": str(span), "failure": str(failed)}
-            self.tell("failed", facts | {"outcome": f"tried again from {again:%H:%M:%S} UTC on"})
-            return False
+            return
+        except UserError as failed:
+            self._put_off(span, failed)
+            return
         if seen is None:
-            return False
-        self._failures.pop(span, None)
+            return  # What is at work on its challenger comes first.
+        if seen.observation.unscored:
+            outcome = "decided without the live model's scores"
+            failure = seen.observation.unscored
+            self.tell("failed", {"span": str(span), "failure": failure, "outcome": outcome})
         decision = Policy(self.config.continuous).decide(seen.observation)
         verdict, reason = (RETRAIN if decision.retrain else WAIT), decision.reason
-        newest = self._newest_with(span)
-        first = max(0, newest - self.config.data.window_at(newest) + 1)
-        if span < first:
-            verdict = WAIT
-            reason = (
-                f"Span {span}: no run, because it came late: a run learns from spans "
-                f"{first} to {newest} (data.window)."
-            )
+        newest = newest_with(span, known)
+        if refusal := no_run(self.config, seen.observation, newest):
+            verdict, reason = WAIT, refusal
         made = self._keep(
             span,
             (content, arrival.digest),
             verdict,
-            f"{kind}{reason}",
+            f"{unusual}{reason}",
             decision.numbers(),
             seen,
         )
         self._say("decided", made)
-        return True
 
     def _tried(self, seen: Seen, delivery: tuple[str, str]) -> Seen | None:
         """Compares a challenger with the live model; what is seen then, None if it has to wait."""
         found = trial.outcome(seen.observation, self.config.select, self.config.evaluate)
-        if found is None:
+        span, (content, _) = seen.observation.span, delivery
+        given_up = any(
+            (one.span, one.content, one.state) == (span, content, FAILED)
+            for one in self._records.every
+            if one.verdict in (PROMOTE, KEEP)
+        )
+        if found is None or given_up:  # The next span asks again.
             return seen
         verdict = PROMOTE if found.promote else KEEP
-        made = self._keep(seen.observation.span, delivery, verdict, found.reason, seen=seen)
+        made = self._keep(span, delivery, verdict, found.reason, seen=seen)
         if not self._carry_out(made):
             return None
-        return self.observe(seen.observation.span) if found.promote else seen
+        return self.observe(span) if found.promote else seen
 
     def _check_waiting(self) -> None:
         """Asks anew about the newest span, as a schedule or an age may ask for a run by now."""
-        newest = next((one for one in self._all() if one.verdict != REFUSED), None)
-        newest = newest and self._known(self._newest_with(newest.span))[0]
-        if newest is None or newest.verdict != WAIT:
+        known = self._records.about_spans
+        newest = next((one for one in known if one.verdict != REFUSED), None)
+        newest = newest and newest_of(known)[newest_with(newest.span, known)]
+        if newest is None or not waits(newest):
             return
         last = max(newest.when, self._checked or newest.when)
         policy = Policy(self.config.continuous)
         if self.now() - last < _RECHECK and not policy.is_due(last, self.now()):
             return
+        if not self._may_try(newest.span):
+            return
+        try:
+            seen = self.observe(newest.span)
+        except UserError as failed:
+            self._put_off(newest.span, failed)
+            return
+        self._came_back(newest.span)
         self._checked = self.now()
-        seen = self.observe(newest.span)
         decision = policy.decide(seen.observation)
-        if decision.retrain:  # That it waits on is known.
+        refused = no_run(self.config, seen.observation, newest.span)
+        if decision.retrain and not refused:  # That it waits on is known.
             delivery, numbers = (newest.content, newest.listing), decision.numbers()
             made = self._keep(newest.span, delivery, RETRAIN, decision.reason, numbers, seen)
             self._say("decided", made)
-
-    def _newest_with(self, span: int) -> int:
-        """The newest span that a run for `span` learns from: one that was not refused.
-
-        A span that came late, or again, does not take the run back in time.
-        """
-        newest_of = _newest_of(self._all())
-        return max([span, *(n for n, one in newest_of.items() if one.verdict != REFUSED)])
 
     def _keep(
         self,
@@ -279,20 +338,11 @@ class Loop:
             observed=observed_json(seen, self.config.continuous.drift) if seen else "",
         )
         self.lease.check()
-        with decisions.alone(self.config) as store:
+        with self._records.writing() as store:
             made = decisions.write(store, facts, seen.inputs if seen else {})
-        return next(one for one in self._every() if one.id == made)
-
-    def _every(self) -> tuple[Record, ...]:
-        with decisions.alone(self.config) as store:
-            return decisions.read(store, self.config.name)
-
-    def _all(self) -> list[Record]:
-        """The decisions about deliveries: not those about challengers."""
-        return [one for one in self._every() if one.verdict not in (PROMOTE, KEEP)]
-
-    def _known(self, span: int) -> list[Record]:
-        return [one for one in self._all() if one.span == span]
+            if span in decisions.postponed(store, self.config.name):
+                decisions.postpone(store, self.config.name, span, None)
+        return next(one for one in self._records.every if one.id == made)
 
     def _say(self, event: str, decision: Record, **facts: str) -> None:
         about = {
@@ -317,19 +367,3 @@ class Loop:
             except UserError as error:
                 self.tell("failed", {"failure": str(error), "outcome": "the next pass tries again"})
             sleep(every)
-
-
-def _newest_of(records: Iterable[Record]) -> dict[int, Record]:
-    """The newest decision about each span, of records of which the newest come first."""
-    found: dict[int, Record] = {}
-    for one in records:
-        found.setdefault(one.span, one)
-    return found
-
-
-def _kind(span: int, known: Iterable[Record]) -> str:
-    """What is unusual about a delivery, in words; empty where nothing is."""
-    spans = {one.span for one in known}
-    if span in spans:
-        return "Delivered again, with other content. "
-    return "Came late. " if spans and span < max(spans) else ""

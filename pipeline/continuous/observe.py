@@ -23,10 +23,11 @@ from pipeline.continuous.policy import (
     Score,
     drifted_columns,
 )
-from pipeline.continuous.runs import RunFailed
+from pipeline.continuous.runs import GATE, RunFailed
 from pipeline.continuous_config import DriftRule
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.lineage.artifact import EXAMPLES, Artifact
+from pipeline.lineage.run import CACHED, COMPLETE, FAILED
 from pipeline.lineage.store import Store
 from pipeline.store.decisions import RETRAIN
 
@@ -35,6 +36,9 @@ _ENDS = (0.05, 0.95)
 """The percentiles of the bootstrap's samples that are kept of a score."""
 _DRIFT_SPLIT = "train"
 """The split whose statistics are compared, as the data gate does."""
+
+_SAID = (COMPLETE, CACHED, FAILED)
+"""The states in which the data gate has said something."""
 
 Ingest = Callable[[int], None]
 """Has the pipeline ingest a span and look at it, as far as the data gate."""
@@ -95,23 +99,27 @@ def observe(
         return Seen(known, inputs)
     learned = live.data()
     spans = live.data_spans()
-    since = [n for n in _spans_there(store) if n > max(spans, default=-1) and n <= span]
-    tried = max((n for n in since if _trained_on(store.span(n)[-1])), default=-1)
-    models = {LIVE: live} if examples not in learned else {}
+    newest = max(spans, default=-1)
+    since = _passed(store, above=newest, below=span)
+    if span > newest:
+        since[span] = examples
+    tried = max((n for n, one in since.items() if _trained_on(one)), default=-1)
+    # Only on what is newer than all that either knows, in whatever delivery.
+    models = {LIVE: live} if span > _newest_known(live) else {}
     if waits is not None:
         challenger = store.artifact(waits.artifact)
-        # Only on what is newer than all that either knows.
-        if span > max((*spans, *challenger.data_spans()), default=-1):
+        if models and span > _newest_known(challenger):
             models[CHALLENGER] = challenger
-    scores = _scores(config, models, examples)
+    scores, unscored = _scores(config, models, examples)
     observation = replace(
         known,
         live_since=live.created,
         live_version=str(live.properties.get("pushed_version", "")),
         learned=spans,
         unlearned=sum(n > tried for n in since),
-        drift=_drift(config, store, learned, [*since, span], span),
+        drift=_drift(config, learned, since | {span: examples}),
         scores=scores.get(LIVE),
+        unscored=unscored,
         challenger=waits and replace(waits, scores=scores.get(CHALLENGER)),
     )
     return Seen(observation, {**inputs, "live_model": live.id})
@@ -179,12 +187,18 @@ def _ends(value: float, samples: tuple[float, ...]) -> tuple[float, float]:
 
 def _scores(
     config: PipelineConfig, models: Mapping[str, Artifact], examples: Artifact
-) -> dict[str, dict[Metric, Score]]:
+) -> tuple[dict[str, dict[Metric, Score]], str]:
+    """The models' scores, and why there are none where a model or the rows cannot be read."""
     if not models:
-        return {}
+        return {}, ""
     from pipeline.continuous.live_scores import score  # brings TensorFlow
 
-    return score(config, models, examples) or {}
+    try:
+        return score(config, models, examples) or {}, ""
+    except UnreachableError:
+        raise  # Another try may do.
+    except UserError as error:
+        return {}, str(error)
 
 
 def waiting_challenger(config: PipelineConfig) -> Challenger | None:
@@ -214,9 +228,29 @@ def live_model(store: Store) -> Artifact | None:
         return None
 
 
-def _spans_there(store: Store) -> list[int]:
-    found = store.find(EXAMPLES)
-    return sorted({a.properties["span"] for a in found if "span" in a.properties})
+def _passed(store: Store, *, above: int, below: int) -> dict[int, Artifact]:
+    """Of each span between two, the examples that came last of those that the gate let pass."""
+    numbers = {one.properties.get("span", -1) for one in store.find(EXAMPLES)}
+    between = sorted(n for n in numbers if above < n < below)
+    deliveries = {n: [one for one in store.span(n) if _has_passed(one)] for n in between}
+    return {n: passed[-1] for n, passed in deliveries.items() if passed}
+
+
+def _has_passed(examples: Artifact) -> bool:
+    """Whether the gate, as it was asked last of any of their statistics, let them pass."""
+    for statistics in (one for one in examples.children() if one.type == STATISTICS):
+        asked = [one for one in statistics.consumers if one.name == GATE and one.state in _SAID]
+        if asked and max(asked, key=lambda one: one.id).state != FAILED:
+            return True
+    return False
+
+
+def _newest_known(model: Artifact) -> int:
+    """The newest span that a model learned from, or was judged on when it was chosen."""
+    judged = model.evaluation()
+    rows = judged.parents() if judged else ()
+    spans = [one.properties.get("span", -1) for one in rows if one.type == EXAMPLES]
+    return max((*model.data_spans(), *spans), default=-1)
 
 
 def _trained_on(examples: Artifact) -> bool:
@@ -233,23 +267,18 @@ def _statistics_of(examples: Artifact) -> Artifact | None:
 
 
 def _drift(
-    config: PipelineConfig,
-    store: Store,
-    learned: tuple[Artifact, ...],
-    since: list[int],
-    span: int,
+    config: PipelineConfig, learned: tuple[Artifact, ...], since: Mapping[int, Artifact]
 ) -> tuple[Drifted, ...]:
     """How far the last spans are from the nearest that the live model learned from."""
     from custom_components.drift import measure_drift  # brings TensorFlow
     from custom_components.gate_report import Measure
 
     window = [s.statistics(_DRIFT_SPLIT).proto for s in map(_statistics_of, learned) if s]
-    last = sorted(set(since))[-config.continuous.drift.of :]
+    last = sorted(since)[-config.continuous.drift.of :]
     drifted = []
     for number in last if window else []:
-        statistics = _statistics_of(store.span(number)[-1])
-        if statistics is None:
-            continue  # Its data gate was not reached; of `span` itself that was made sure.
+        statistics = _statistics_of(since[number])
+        assert statistics is not None  # or the gate would not have been asked
         now = statistics.statistics(_DRIFT_SPLIT).proto
         nearest: dict[str, Moved] = {}
         for before in window:

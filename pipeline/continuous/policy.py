@@ -85,6 +85,8 @@ class Observation:
     scores: dict[Metric, Score] | None = None
     """Of the live model on all rows of the span; None if it learned from the span, or none is
     live."""
+    unscored: str = ""
+    """Why `scores` could not be told, where a model or the rows cannot be read."""
     challenger: Challenger | None = None
     """What waits to be compared with the live model, where `register.approval` is shadow."""
     runs: tuple[datetime, ...] = ()
@@ -276,7 +278,8 @@ def _performance(
 ) -> Iterator[Finding]:
     score = (seen.scores or {}).get(metric)
     if score is None:
-        words = f"the live model's {metric} is not known on this span"
+        because = f", because {seen.unscored}" if seen.unscored else ""
+        words = f"the live model's {metric} is not known on this span{because}"
         yield Finding(Rule.PERFORMANCE, False, None, None, words)
         return
     samples = _array(score.samples or (score.value,))

@@ -56,7 +56,7 @@ class Watch:
         """The spans that are there now, in their order.
 
         Raises:
-          UserError: the object store cannot be asked.
+          UserError: there is no such folder, or the object store cannot be asked.
         """
         names: set[str] = set()
         files: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
@@ -115,6 +115,10 @@ class Watch:
                     yield entry.name, entry.length, entry.mtime_nsec
             return
         folder = Path(self._folder)
+        if not folder.is_dir():
+            raise UserError(
+                f"data.path: there is no folder {folder}; expected the one with the spans' files"
+            )
         for file in folder.rglob("*"):
             try:
                 facts = file.stat()

@@ -219,9 +219,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _smoke(arguments: argparse.Namespace) -> int:
-    from pipeline.cluster.remote import Package, UnreachableError
+    from pipeline.cluster.remote import Package
     from pipeline.deploy import smoke
     from pipeline.deploy.repository import label, short
+    from pipeline.errors import UnreachableError
 
     config = _config(arguments)
     server = _server(arguments, config)
@@ -271,7 +272,8 @@ def _composer(arguments: argparse.Namespace) -> int:
     else:
         given = _config_file(arguments), arguments.set
         head = Repository().head()
-        print(composer.put(*given, folder=arguments.folder, image=arguments.image, commit=head))
+        where = {"folder": arguments.folder, "target": arguments.target}
+        print(composer.put(*given, image=arguments.image, commit=head, **where))
     return 0
 
 

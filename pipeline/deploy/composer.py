@@ -6,23 +6,35 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.cluster import reach
 from pipeline.config import PROJECT
 from pipeline.config_file import load
-from pipeline.deploy.package import BUILD, by_digest, image_of
-from pipeline.deploy.repository import CHANGED, label
+from pipeline.deploy.package import BUILD, Target, by_digest, image_of
+from pipeline.deploy.repository import CHANGED, label, short
 from pipeline.errors import UserError
 from pipeline.files import storage
 from pipeline.quiet import errors_to
+from pipeline.store import deployments
 
-DAG = PROJECT / "deploy" / "airflow" / "dags" / "pipeline_dag.py"
+DAGS = PROJECT / "deploy" / "airflow" / "dags"
 _KEPT = "plans"
 """Beside the folder of the DAGs: what was put there, by commit."""
 
 
 def put(
-    config_file: Path, overrides: Sequence[str], *, folder: str, image: str, commit: str
+    config_file: Path,
+    overrides: Sequence[str],
+    *,
+    folder: str,
+    image: str,
+    commit: str,
+    target: Target = "kfp",
 ) -> str:
     """Compiles the plan, and puts it and the DAG into `folder`; what was done, in a sentence.
+
+    Where another commit is deployed on `target`, nothing is put there: a newer one was released
+    meanwhile, or this one was rolled back. Plans that are there stay, for the runs that began with
+    them.
 
     Args:
       config_file: the configuration.
@@ -30,9 +42,11 @@ def put(
       folder: of the environment's DAGs, as in gs://BUCKET/dags.
       image: of all tasks, as `package.image_of` takes it.
       commit: of the code here.
+      target: who else runs the pipeline, on the same store.
 
     Raises:
-      UserError: files were changed since the commit, an image has no digest, or the bucket refuses.
+      UserError: files were changed since the commit, an image has no digest, the tasks could not do
+        their work there, or the store or the bucket refuses.
     """
     _check(folder)
     if commit.endswith(CHANGED):
@@ -40,6 +54,7 @@ def put(
     reference = image_of(image, commit)
     given = [*overrides, f"tasks.defaults.image={json.dumps(reference)}"]
     config = load(config_file, given)
+    reach.check(config, "composer")
     from pipeline.runners import airflow
 
     BUILD.mkdir(exist_ok=True)
@@ -51,10 +66,15 @@ def put(
             f"tasks have images that are named by a tag: {', '.join(tagged)}; name them by their "
             "digest, as in …@sha256:…"
         )
-    files = {DAG.name: DAG.read_bytes(), f"{config.name}{airflow.SUFFIX}": text.encode()}
-    _write(_kept(folder, commit), files)
-    _write(folder, files)
-    return f"{folder} has {', '.join(files)} of {label(commit)}, with {reference}."
+    name = f"{config.name}{airflow.SUFFIX}"
+    dags = {file.name: file.read_bytes() for file in sorted(DAGS.glob("*.py"), reverse=True)}
+    with deployments.alone(config) as kept:  # Of two builds one waits for the other.
+        now = next(iter(deployments.at_work(kept.all(target))), None)
+        if now and now.commit != commit:
+            return f"Nothing to do: {short(now.commit)} is deployed, not {short(commit)}."
+        _write(_kept(folder, commit), dags | {name: text.encode()})
+        _write(folder, dags | airflow.files(name, text))
+    return f"{folder} has {', '.join([*dags, name])} of {label(commit)}, with {reference}."
 
 
 def put_back(folder: str, commit: str) -> str:

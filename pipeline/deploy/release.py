@@ -214,8 +214,12 @@ class Deployer:
     def _send(self, package: Package, parameters: Mapping[str, Value]) -> tuple[str, str]:
         """The version's id on the server, and what was done to the schedule."""
         version_id = self._server.upload(package)
-        said = self._server.schedule(package, parameters) if is_scheduled(self._config) else ""
-        return version_id, said
+        if is_scheduled(self._config):
+            return version_id, self._server.schedule(package, parameters)
+        try:
+            return version_id, self._server.unschedule()
+        except NoScheduleError:
+            return version_id, ""
 
     def _left(self, kept: Deployments, before: Record | None) -> str:
         """What is at work after a failure."""

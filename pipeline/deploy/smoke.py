@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipeline.cluster.remote import Package, Server, UnreachableError
+from pipeline.cluster.remote import Package, Server
 from pipeline.config import PipelineConfig
 from pipeline.deploy.package import by_digest
 from pipeline.deploy.release import is_scheduled
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.store.deployments import Record
 
 _PATIENCE_SECONDS, _PAUSE_SECONDS = 60.0, 3.0
@@ -69,3 +69,5 @@ def checks(
     yield check(f"{server.place} has it", lambda: server.check_version(package))
     if is_scheduled(config):
         yield check("the schedule starts it alone", lambda: server.check_schedule(package))
+    else:
+        yield check("no schedule starts anything", server.check_unscheduled)

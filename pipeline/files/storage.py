@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 
 if TYPE_CHECKING:
     from pyarrow import fs
@@ -94,7 +94,7 @@ def in_words(uri: str, *, writes: bool = False) -> Iterator[None]:
     """Around what asks a store: that it refuses, or does not answer, is said in a sentence.
 
     Raises:
-      UserError: it did.
+      UnreachableError: it did.
       OSError: there is no such file to read, or this machine has a fault of its own.
     """
     try:
@@ -104,7 +104,7 @@ def in_words(uri: str, *, writes: bool = False) -> Iterator[None]:
         if getattr(error, "errno", None) is not None and not no_bucket:  # no store's refusal
             raise
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(
+        raise UnreachableError(
             f"{uri}: the object store says: {reason}. Check that the bucket is there, and that "
             "this process has credentials that may read and write there."
         ) from error

@@ -134,14 +134,14 @@ def _needed(
     """Artifacts that stay, with the reason; the first reason is the one that is told."""
     texts = "the live model, and what it was made from", "the model before it, for a rollback"
     for model, reason in zip(known.live_models(), texts, strict=False):
-        yield known.origin(model), reason
+        yield known.with_checks(known.origin(model)), reason
     newest = {run.id for run in known.runs[:keep]}
     for run in _kept_runs(config, known, keep, ended):
         if run.id in newest:
             reason = f"used by one of the newest {keep} runs"
         else:
             reason = f"used by run {run.id}, which is {'pinned' if run.pinned else 'at work'}"
-        yield known.used_by(run), reason
+        yield known.with_checks(known.used_by(run)), reason
     yield set(known.foreign), "used by another pipeline"
 
 

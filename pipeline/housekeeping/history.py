@@ -10,12 +10,14 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.errors import UserError
+from pipeline.lineage.artifact import EXAMPLES
 from pipeline.store import record
 
 PINNED = "pinned"
 """The fact of a run that keeps what it used: "yes", or nothing."""
 _PUSHED_MODEL = "PushedModel"
 _CACHE = "TransformCache"
+_STATISTICS = "ExampleStatistics"
 _BASES = ("base_model", "base_transform_graph")
 _SOURCE = "source_model_uri"
 _MOVE = "registry-"
@@ -58,6 +60,18 @@ class History:
     def used_by(self, run: Run) -> set[int]:
         """The artifacts that a run read or put out, those from the cache included."""
         return {a for e in run.executions for a in (*self.inputs[e], *self.outputs[e])}
+
+    def with_checks(self, artifacts: set[int]) -> set[int]:
+        """Also what the nodes up to the data gate found out about the spans among them.
+
+        A later run whose window has such a span takes that as it is, and does not ask again.
+        """
+        spans = {i for i in artifacts if self.artifacts[i].type == EXAMPLES}
+        statistics = {i for i in self._made_of(spans) if self.artifacts[i].type == _STATISTICS}
+        return artifacts | statistics | self._made_of(statistics)
+
+    def _made_of(self, artifacts: set[int]) -> set[int]:
+        return {i for e, read in self.inputs.items() if read & artifacts for i in self.outputs[e]}
 
     def origin(self, artifact: int) -> set[int]:
         """The artifact and its ancestors.

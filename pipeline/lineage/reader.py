@@ -235,6 +235,10 @@ class Reader:
             take *= 8
         return {i: self._makers[i] for i in users}
 
+    def put_out_last(self, artifact: Artifact) -> int:
+        """The number of the last execution that made it, or found it in the cache; 0: none did."""
+        return max(self._events.users([artifact.id])[artifact.id].makers, default=0)
+
     def consumers(self, artifacts: Iterable[Artifact]) -> dict[int, tuple[Node, ...]]:
         """Those that read an artifact, by the artifacts' ids."""
         users = self._events.users(artifact.id for artifact in artifacts)

@@ -208,8 +208,12 @@ class Run:
 
     @property
     def spans(self) -> tuple[int, ...]:
-        """The spans that it was on: its own and its backfills', in their order."""
-        of_each = (run.span for run in (self, *self.backfills))
+        """The spans that it was on, in their order: its own, and the earlier ones of its window.
+
+        Of these the store had some before: only the others have a backfill.
+        """
+        earlier = json.loads(self.facts.get("backfill") or "[]")
+        of_each = (*earlier, *(run.span for run in (self, *self.backfills)))
         return tuple(sorted({span for span in of_each if span is not None}))
 
     @property

@@ -158,6 +158,8 @@ class Store:
     def span(self, number: int) -> tuple[Artifact, ...]:
         """The examples that were ingested as that span: more than one if its files changed.
 
+        The last are those that were ingested, or found in the cache, last.
+
         Raises:
           UserError: none were.
         """
@@ -173,7 +175,7 @@ class Store:
                 f"span {number} was not ingested; there are {len(there)}, the nearest: "
                 f"{', '.join(map(str, sorted(near))) or 'none yet'}"
             )
-        return ingested
+        return tuple(sorted(ingested, key=self._reader.put_out_last))
 
     def frame(self) -> pd.DataFrame:
         """The runs as a table, a row for each, the newest first."""

@@ -86,6 +86,7 @@ def _row(line: Line, metric: str) -> dict[str, Any]:
         if line.newest.state == "complete"
         else f"{verdict} ({line.newest.state})",
         "live after": line.live_after or "",
+        "why": line.newest.failure or ("" if seen else line.newest.reason),
     }
 
 
@@ -94,9 +95,13 @@ def _words(score: Estimate | None) -> str:
 
 
 def _save(file: str, text: str) -> None:
+    from pipeline.errors import UserError
     from pipeline.report import pages
 
     if file == _STDOUT:
         sys.stdout.write(text)
-    else:
-        pages.save(str(Path(file).absolute()), text)
+        return
+    place = Path(file).absolute()
+    if not place.parent.is_dir() or place.is_dir():
+        raise UserError(f"{file}: expected the name of a file in a folder that is there")
+    pages.save(str(place), text)

@@ -14,7 +14,9 @@ from pipeline.lineage.decision import Decisions, RetrainDecision
 from pipeline.store.decisions import KEEP, PROMOTE, RETRAIN
 
 if TYPE_CHECKING:
-    from pipeline.lineage import Artifact
+    import pandas as pd
+
+    from pipeline.lineage import Artifact, Store
     from pipeline.lineage.observed import Challenger, Estimate, Observed
 
 
@@ -95,6 +97,7 @@ class History:
 
     config: PipelineConfig
     decisions: Decisions
+    store: Store
     live: Artifact | None
     """The live model."""
 
@@ -109,6 +112,24 @@ class History:
             for _, found in sorted(of_span.items())
         ]
 
+    def frame(self) -> pd.DataFrame:
+        """The decisions as a table, the newest first.
+
+        Raises:
+          UserError: there is none.
+        """
+        if not self.decisions:
+            raise UserError(
+                f"nothing is decided yet about {self.config.name}: call `python -m pipeline "
+                "continuous --once` first, with the same --config and --set"
+            )
+        return self.decisions.frame()
+
+    @property
+    def asked(self) -> list[RetrainDecision]:
+        """Those for a run, the newest first."""
+        return [one for one in self.decisions if one.verdict == RETRAIN]
+
     @property
     def metrics(self) -> list[str]:
         """The metrics that decide: what models are chosen by, and what the policy bounds."""
@@ -118,7 +139,14 @@ class History:
     @property
     def runs(self) -> list[datetime]:
         """When decisions asked for runs."""
-        return [one.when for one in self.decisions if one.verdict == RETRAIN]
+        return [one.when for one in self.asked]
+
+    def has_trained(self, span: int) -> bool:
+        """Whether a model was made of the span, as it came last; whoever began the run."""
+        try:
+            return bool(self.store.span(span)[-1].models())
+        except UserError:
+            return False  # Nothing is left of it.
 
 
 def read(config: PipelineConfig) -> History:
@@ -132,4 +160,4 @@ def read(config: PipelineConfig) -> History:
         live = store.live_model()
     except UserError:
         live = None
-    return History(config, store.decisions().of(config.name), live)
+    return History(config, store.decisions().of(config.name), store, live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -32,8 +32,8 @@ class Cell:
     """Of its threshold, at most 1."""
 
 
-def render(history: History, pages: Collection[str]) -> str:
-    """The page; the runs in `pages`, by their ids, are linked to theirs."""
+def render(history: History, pages: Mapping[str, str]) -> str:
+    """The page; the runs in `pages`, by their ids, are linked to what that says."""
     lines = history.lines
     shown = lines[-SPANS:]
     return (
@@ -44,7 +44,7 @@ def render(history: History, pages: Collection[str]) -> str:
             history=history,
             lines=shown[::-1],
             left_out=len(lines) - len(shown),
-            pages=frozenset(pages),
+            pages=pages,
             tone=tone,
             coming=replay.coming(history, datetime.now(UTC)),
             scores=[trend(metric, lines) for metric in history.metrics],

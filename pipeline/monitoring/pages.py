@@ -7,6 +7,8 @@ import io
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pipeline.config import PipelineConfig
 from pipeline.lineage.decision import COLUMNS, Decisions
@@ -14,25 +16,33 @@ from pipeline.monitoring import history, prometheus
 from pipeline.monitoring.history import History
 from pipeline.report import pages
 
+if TYPE_CHECKING:
+    from pipeline.lineage import Run
+
 PAGE_FILE, TABLE_FILE, METRICS_FILE = "index.html", "history.csv", "metrics.prom"
 
 
 def place(config: PipelineConfig) -> str:
-    """The folder of the files, beside that of the runs' pages."""
+    """The folder of the files on this machine, beside that of the runs' pages."""
     return f"{config.local_root}/monitoring"
 
 
 def write(config: PipelineConfig) -> History:
-    """Writes all of them, each whole or not at all; what they tell.
+    """Writes all of them, beside a root in a bucket too, each whole or not at all; what they tell.
 
     Raises:
       UserError: there is no store, it cannot be reached, or nothing can be written.
     """
     found = history.read(config)
-    folder = place(config)
-    pages.save(f"{folder}/{PAGE_FILE}", rendered(found))
-    pages.save(f"{folder}/{TABLE_FILE}", table(found.decisions))
-    pages.save(f"{folder}/{METRICS_FILE}", prometheus.render(found))
+    texts = {
+        PAGE_FILE: rendered(found),
+        TABLE_FILE: table(found.decisions),
+        METRICS_FILE: prometheus.render(found),
+    }
+    # What a pod writes on its own disk goes with it.
+    for folder in dict.fromkeys([place(config), f"{config.pipeline_root}/monitoring"]):
+        for name, text in texts.items():
+            pages.save(f"{folder}/{name}", text)
     return found
 
 
@@ -45,14 +55,32 @@ def refresh(config: PipelineConfig) -> None:
 
 
 def rendered(found: History, runs: Collection[str] | None = None) -> str:
-    """The page; the runs are linked to their pages that have one, or that `runs` names."""
+    """The page; the runs are linked to their pages that there are, or that `runs` names."""
     from pipeline.monitoring import page
 
-    if runs is None:
-        root = found.config.local_root
-        started = {one.run_id for one in found.decisions if one.run_id}
-        runs = [one for one in started if Path(pages.place(root, one)).is_file()]
-    return page.render(found, runs)
+    if runs is not None:
+        links = {run: _below_runs(run) for run in runs}
+    else:
+        started = {one.run_id: one.run for one in found.decisions if one.run_id}
+        all_links = ((name, _link(found, name, run)) for name, run in started.items())
+        links = {name: link for name, link in all_links if link}
+    return page.render(found, links)
+
+
+def _below_runs(run_id: str) -> str:
+    return f"../runs/{quote(run_id, safe='')}/{pages.PAGE_FILE}"
+
+
+def _link(found: History, run_id: str, run: Run | None) -> str:
+    """From this page to a run's: the one that was asked for, or its artifact; empty without one."""
+    root = found.config.local_root
+    if Path(pages.place(root, run_id)).is_file():
+        return _below_runs(run_id)
+    for report in run.outputs("Report") if run else ():
+        place = Path(report.uri) / pages.REPORT_FILE
+        if place.is_relative_to(root) and place.is_file():
+            return f"../{quote(place.relative_to(root).as_posix())}"
+    return ""
 
 
 def table(decisions: Decisions) -> str:

@@ -44,6 +44,9 @@ def _families(history: History) -> Iterator[Family]:
         last = history.decisions[0].when.timestamp()
         about = "When the policy decided last, in seconds since the epoch."
         yield Family("last_decision_timestamp_seconds", about, {(): last})
+        came = max(line.arrived for line in history.lines).timestamp()
+        about = "When a span was decided about last of which nothing had come before."
+        yield Family("last_span_timestamp_seconds", about, {(): came})
     if (live := history.live) is not None:
         named = {"version": "pushed_version", "framework": "framework"}
         labels = tuple((key, str(live.properties.get(of, ""))) for key, of in named.items())
@@ -61,9 +64,11 @@ def _of_the_newest_span(history: History) -> Iterator[Family]:
     yield Family("span", "The newest span that was looked at.", {(): float(line.span)})
     yield Family("span_rows", "Its rows.", {(): float(seen.rows)})
     about = "Spans since the newest that a run had learned from, when the live model was scored."
-    yield Family("unlearned_spans", about, {(): float(seen.unlearned)})
+    unlearned: Samples = {(): float(seen.unlearned)} if seen.live_since else {}
+    yield Family("unlearned_spans", about, unlearned)
     about = "Columns of the newest span that moved by more than their thresholds."
-    yield Family("drifted_columns", about, {(): float(len(seen.moved))})
+    moved: Samples = {(): float(len(seen.moved))} if seen.distances else {}
+    yield Family("drifted_columns", about, moved)
     about = "How far a column is from all that the live model learned from: 0 same, 1 disjoint."
     distances = {_label("column", one.column): one.distance for one in seen.distances}
     yield Family("column_distance", about, distances)

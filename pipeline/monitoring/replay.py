@@ -23,7 +23,7 @@ from pipeline.continuous_config import ContinuousConfig
 from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.observed import Estimate, Observed
 from pipeline.monitoring.history import History
-from pipeline.store.decisions import COMPLETE, KEEP, PROMOTE, REFUSED, RETRAIN
+from pipeline.store.decisions import KEEP, PROMOTE, REFUSED
 
 _SAMPLES, _STRIDE = 101, 38
 """How many samples stand for an interval; the stride mixes them, as two sets are paired."""
@@ -72,9 +72,9 @@ def coming(history: History, now: datetime) -> list[Finding]:
     """What the rules of time, quiet period, budget and age find now, without any new span."""
     live = history.live
     learned = live.data_spans() if live else ()
-    trained = (RETRAIN, COMPLETE)
-    tried = [one.span for one in history.decisions if (one.verdict, one.state) == trained]
     spans = [line.span for line in history.lines if line.newest.verdict != REFUSED]
+    since = [span for span in spans if span > max(learned, default=-1)]
+    tried = max(filter(history.has_trained, since), default=-1)
     known = Observation(
         now=now,
         span=max(spans, default=0),
@@ -82,7 +82,7 @@ def coming(history: History, now: datetime) -> list[Finding]:
         is_new=True,
         live_since=live.created if live else None,
         learned=learned,
-        unlearned=sum(span > max((*learned, *tried), default=-1) for span in spans),
+        unlearned=sum(span > tried for span in since),
         runs=tuple(history.runs),
     )
     findings = Policy(history.config.continuous).decide(known).findings

@@ -81,4 +81,4 @@ def save(location: str, text: str) -> None:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: the page cannot be written: {error.strerror}") from None
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from None

@@ -7,12 +7,14 @@ DAG of deploy/airflow/dags makes tasks of it, and imports nothing of this projec
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cluster.task_ids import BACKFILL, FINISH, INIT, NEW_SPAN
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
     from pipeline.cluster_config import ScheduleConfig, TaskSettings
     from pipeline.config import PipelineConfig
 
-FORMAT = 2
+FORMAT = 3
 """Of the plan: the DAG refuses another."""
 SUFFIX = ".airflow.json"
+KEPT = "kept"
+"""Beside a plan: the folder of all plans, by their digests, for runs that began with one."""
 BUILD = Path("build")
-NEW_SPAN, INIT, BACKFILL, FINISH = "new_span", "init", "backfill", "finish"
-"""The tasks that are no nodes: they decide whether there is a run, begin it, make up for what it
-lacks, and end it."""
 _OUTPUTS = "{outputs}/"
 """What the names of files begin with that a task hands on."""
 _PARAMETERS: dict[str, Any] = {"span": "", "note": "", "force": False}
@@ -40,12 +41,14 @@ def compile_plan(config: PipelineConfig, parameters: Sequence[str] = ()) -> str:
     defaults of runs, as in span=newest.
 
     Raises:
-      UserError: a parameter or the schedule is nothing that Airflow could do.
+      UserError: a parameter or the schedule is nothing that Airflow could do, or a setting is for a
+        task that there is not.
     """
-    from pipeline.cluster import packed
+    from pipeline.cluster import packed, task_ids
     from pipeline.compiler import compile_pipeline
 
     ir = compile_pipeline(config)
+    task_ids.check(config, ir)
     plan = {
         "format": FORMAT,
         "name": config.name,
@@ -59,6 +62,16 @@ def compile_plan(config: PipelineConfig, parameters: Sequence[str] = ()) -> str:
         "tasks": _tasks(config, ir),
     }
     return json.dumps(plan, indent=1, ensure_ascii=False) + "\n"
+
+
+def files(name: str, plan: str) -> dict[str, bytes]:
+    """What the DAG reads of a plan: for each file's path the content, in the order to write them.
+
+    `name` is that of the plan's file. The other one lets runs that began with this plan go on with
+    it when there is a newer one.
+    """
+    content = plan.encode()
+    return {f"{KEPT}/{hashlib.sha256(content).hexdigest()[:12]}.json": content, name: content}
 
 
 def _policy(config: PipelineConfig) -> dict[str, Any]:
@@ -230,10 +243,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         BUILD.mkdir(exist_ok=True)
         with errors_to(BUILD / "compile.log"):
             text = compile_plan(config, arguments.param)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_name(f".{file.name}.new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(file)
+        for path, content in files(file.name, text).items():
+            target = file.parent / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fresh = target.with_name(f".{target.name}.new")
+            fresh.write_bytes(content)
+            fresh.replace(target)
     except UserError as error:
         print(f"pipeline.runners.airflow: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from pipeline.cluster.remote import (
     RemoteRun,
     RemoteTask,
     moment,
+    unwanted_schedule,
 )
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
@@ -87,6 +88,13 @@ class KubeflowServer:
             others = ", ".join(str(other) for other in started if other != wanted)
             what = f"starts runs of version {others}" if others else "is there more than once"
             raise UserError(f"The schedule {self._name} {what}, in place of {package.version}.")
+
+    def check_unscheduled(self) -> None:
+        """See `Server`."""
+        with self._connection.sentences():
+            starts = any(map(_enabled, self._recurring_runs()))
+        if starts:
+            raise UserError(unwanted_schedule(self._name))
 
     def submit(
         self, package: Package, parameters: Mapping[str, Any], *, label: str = ""

@@ -2,7 +2,6 @@
 
 # Annotations are not postponed: kfp reads a component's as types.
 
-import difflib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +11,11 @@ from kfp import dsl
 from kfp.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.cluster import packed
+from pipeline.cluster import packed, task_ids
 from pipeline.cluster.kfp_settings import Target, apply, command_of, image_of
+from pipeline.cluster.task_ids import BACKFILL, FINISH, INIT
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
-from pipeline.train_config import Framework
-
-INIT, BACKFILL, FINISH = "init", "backfill", "finish"
-"""The tasks that are no nodes: they begin a run, make up for what it lacks, and end it."""
-_ELSEWHERE = ("Pusher", "Registrar", "EvaluationRecords", "ExportEvaluation")
-"""Nodes that only some configurations have."""
-_OTHERS = ("compare", "continuous")
-"""Tasks of other packages: the last one of the train-only pipeline, and the policy's."""
 
 
 def compile_package(config: PipelineConfig, *, target: Target = "kfp") -> str:
@@ -34,7 +25,7 @@ def compile_package(config: PipelineConfig, *, target: Target = "kfp") -> str:
       UserError: a task has no image, or a setting that `target` cannot give it.
     """
     ir = compile_pipeline(config)
-    _check_task_ids(config, ir)
+    task_ids.check(config, ir)
     described = dsl.pipeline(name=config.name, description="From rows to a pushed model.")
     pipeline = described(_Package(config, ir, target).define)
     with tempfile.TemporaryDirectory() as folder:
@@ -128,15 +119,3 @@ class _Package:
         settings = self._config.tasks.of(name)
         apply(task, settings, name=name, config=self._config, target=self._target)
         return task
-
-
-def _check_task_ids(config: PipelineConfig, ir: pipeline_pb2.Pipeline) -> None:
-    """Refuses settings for a task that no configuration of this pipeline has."""
-    there = [INIT, BACKFILL, FINISH, *(entry.pipeline_node.node_info.id for entry in ir.nodes)]
-    known = [*there, *_ELSEWHERE, *_OTHERS]
-    known += [f"{kind}.{framework}" for kind in ("Trainer", "Tuner") for framework in Framework]
-    for task_id in config.tasks.nodes:
-        if task_id not in known:
-            near = difflib.get_close_matches(task_id, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(there)}"
-            raise UserError(f"tasks.nodes: there is no task {task_id!r}; {hint}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from kfp import dsl
 from kfp.compiler import Compiler
 
+from pipeline.cluster.kfp_connection import IN_CLUSTER_HOST
 from pipeline.cluster.kfp_settings import Target, apply, command_of, image_of
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.errors import UserError
@@ -17,6 +18,8 @@ CONTINUOUS = "continuous"
 """The task; its settings are those of tasks.nodes.continuous."""
 _FROM_OUTSIDE = ("kubeflow.host=", "kubeflow.ui_host=", "kubeflow.auth=")
 """Settings of how somebody outside the cluster reaches its server."""
+_INSIDE = (f'kubeflow.host="{IN_CLUSTER_HOST}"', 'kubeflow.auth="none"')
+"""How the task does, whatever the file says."""
 
 
 def name_of(config: PipelineConfig) -> str:
@@ -36,14 +39,20 @@ def compile_package(
       target: who runs it, and what it starts.
 
     Raises:
-      UserError: the task has no image, a setting that `target` cannot give it, or `file` is none of
-        the project's.
+      UserError: the task has no image, a setting that `target` cannot give it, `file` is none of
+        the project's, or the server asks for a token that a task does not get.
     """
+    if target == "kfp" and config.kubeflow.auth == "in-cluster":
+        raise UserError(
+            "kubeflow.auth is in-cluster, but a task of a package is not given the token that this "
+            "takes; have the CronJob of deploy/kubernetes/continuous call the policy"
+        )
     settings = config.tasks.of(CONTINUOUS)
     arguments = [CONTINUOUS, "--once", "--config", _in_image(file)]
     own = [text for text in overrides if not text.startswith(_FROM_OUTSIDE)]
     runner = "vertex" if target == "vertex" else "kubeflow"
-    for text in [*own, f'continuous.runner="{runner}"']:
+    inside = _INSIDE if target == "kfp" else ()
+    for text in [*own, f'continuous.runner="{runner}"', *inside]:
         arguments += ["--set", text]
 
     def continuous() -> dsl.ContainerSpec:

@@ -17,6 +17,7 @@ from pipeline.cluster.remote import (
     RemoteTask,
     moment,
     time_zone,
+    unwanted_schedule,
 )
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
@@ -83,6 +84,13 @@ class VertexServer:
             raise UserError(f"The schedule {self._name} {what}, in place of {package.version}.")
         if schedule.state == Schedule.State.PAUSED and not self._schedule.paused:
             raise UserError(f"The schedule {self._name} is paused; --resume has it start runs.")
+
+    def check_unscheduled(self) -> None:
+        """See `Server`."""
+        with vertex_connection.sentences(self._config):
+            there = self._there()
+        if any(schedule.state != schedule.State.PAUSED for schedule in there):
+            raise UserError(unwanted_schedule(self._name))
 
     def plan(self, package: Package, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See `Server`."""

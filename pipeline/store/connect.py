@@ -17,7 +17,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.cluster import packed
 from pipeline.config import PipelineConfig
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.store import database
 
 PASSWORD_VARIABLE = "PIPELINE_STORE_PASSWORD"
@@ -32,6 +32,15 @@ PAUSES = (1.0, 3.0)
 """Seconds between the tries to reach a server."""
 _VERSION_TABLE = "MLMDEnv"
 _BACKSLASH = "\uf05c"
+_AWAY = (
+    errors.DataLossError,
+    errors.DeadlineExceededError,
+    errors.InternalError,
+    errors.ResourceExhaustedError,
+    errors.UnavailableError,
+    errors.UnknownError,
+)
+"""What ML Metadata raises once the store, or the disk that it is on, has failed."""
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
@@ -144,7 +153,8 @@ def opened(connection: pb.ConnectionConfig) -> MetadataStore:
     """The store; makes its tables where there are none.
 
     Raises:
-      UserError: it cannot be reached, in a few tries, or it is something else.
+      UnreachableError: it is away, in a few tries.
+      UserError: it turns this user away, or it is something else.
     """
     tries = iter(() if connection.HasField("sqlite") else PAUSES)
     while True:
@@ -156,6 +166,9 @@ def opened(connection: pb.ConnectionConfig) -> MetadataStore:
         except (errors.StatusError, RuntimeError, OSError) as error:
             pause = next(tries, None)
             if pause is None:
+                is_server = not connection.HasField("sqlite")
+                if is_server and (refusal := database.refusal(connection)):
+                    raise refusal from None
                 raise UserError(
                     f"{database.place(connection)}: {_why(connection, error)}"
                 ) from None
@@ -170,8 +183,22 @@ class _OrderedStore(MetadataStore):
     lies in the table.
     """
 
+    def __init__(self, connection: pb.ConnectionConfig) -> None:
+        super().__init__(connection)
+        self._place = database.place(connection)
+
     def _pywrap_cc_call(self, method: Any, request: Message, response: Message) -> None:
-        super()._pywrap_cc_call(method, request, response)
+        """As ML Metadata's own.
+
+        Raises:
+          UnreachableError: the store does not answer, or not as it should.
+        """
+        try:
+            super()._pywrap_cc_call(method, request, response)
+        except _AWAY as error:
+            raise UnreachableError(
+                f"{self._place}: the store does not answer: {_without_query(error)}; try again"
+            ) from error
         if "options" in request.DESCRIPTOR.fields_by_name and request.HasField("options"):
             return  # They may ask for another order.
         for field, value in response.ListFields():
@@ -200,10 +227,7 @@ class _PostgresqlStore(_OrderedStore):
 
 def _why(connection: pb.ConnectionConfig, error: Exception) -> str:
     """Why a store cannot be opened, without the query that found out."""
-    if not connection.HasField("sqlite") and (why := database.reason(connection)):
-        return why
-    text = str(error).removeprefix("Error when executing query: ").partition(" query:")[0]
-    text = text.removeprefix("PostgreSQL metadata source error: ERROR:  ").partition("\n")[0]
+    text = _without_query(error)
     if "denied" in text:
         return f"{text}: an administrator grants the user all on the database"
     if text.startswith("mysql_real_connect failed"):
@@ -214,6 +238,11 @@ def _why(connection: pb.ConnectionConfig, error: Exception) -> str:
     if connection.HasField("sqlite") and _is_another_database(connection.sqlite.filename_uri):
         text = "it is an sqlite database, but holds no ML Metadata"
     return f"this is no metadata store that can be read: {text}"
+
+
+def _without_query(error: Exception) -> str:
+    text = str(error).removeprefix("Error when executing query: ").partition(" query:")[0]
+    return text.removeprefix("PostgreSQL metadata source error: ERROR:  ").partition("\n")[0]
 
 
 def _is_another_database(file: str) -> bool:

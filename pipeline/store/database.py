@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 
 SECONDS = 10.0
 """How long to wait for a server's answer."""
@@ -39,6 +39,8 @@ _REASONS = {
     3159: _TLS,
 }
 """By PostgreSQL's SQLSTATE and MySQL's error number."""
+_FOR_NOW = {"53300", "57P01", "57P02", "57P03", 1040}
+"""The codes of a server that is full, starts or stops: what it answers once it is asked again."""
 
 
 def place(connection: pb.ConnectionConfig) -> str:
@@ -64,13 +66,13 @@ def greet(connection: pb.ConnectionConfig) -> None:
             raise ConnectionResetError("it hung up")
 
 
-def reason(connection: pb.ConnectionConfig) -> str | None:
+def refusal(connection: pb.ConnectionConfig) -> UserError | None:
     """Why the server turns this user away, and what to do; None where it does not."""
     try:
-        with _session(connection):
+        with _asked(connection):
             return None
-    except Exception as error:
-        return _in_words(error)
+    except UserError as error:
+        return error
 
 
 def has_tables(connection: pb.ConnectionConfig) -> bool:
@@ -105,7 +107,8 @@ def locked(
       meanwhile: what that one does.
 
     Raises:
-      UserError: the server cannot be asked, or another process does not come to an end.
+      UnreachableError: another process does not come to an end.
+      UserError: the server cannot be asked.
     """
     if connection.HasField("postgresql"):
         take = f"SELECT pg_try_advisory_lock(hashtext('metadata-{name}'))"
@@ -116,7 +119,7 @@ def locked(
         cursor.execute(take)
         while not cursor.fetchone()[0]:
             if time.monotonic() > deadline:
-                raise UserError(f"{place(connection)}: {meanwhile}; try again")
+                raise UnreachableError(f"{place(connection)}: {meanwhile}; try again")
             time.sleep(0.1)
             cursor.execute(take)
         yield
@@ -143,12 +146,20 @@ def allow_long_texts(connection: pb.ConnectionConfig) -> None:
 
 @contextmanager
 def _asked(connection: pb.ConnectionConfig) -> Iterator[Any]:
-    """A session; where there is none, a sentence says why."""
+    """A session; where there is none, a sentence says why.
+
+    Raises:
+      UnreachableError: the server is away or busy.
+      UserError: it turns this user away.
+    """
     with ExitStack() as stack:
         try:
             cursor = stack.enter_context(_session(connection))
         except Exception as error:
-            raise UserError(f"{place(connection)}: {_in_words(error)}") from None
+            code = _code(error)
+            is_away = code is None or code in _FOR_NOW
+            kind = UnreachableError if is_away else UserError
+            raise kind(f"{place(connection)}: {_in_words(error)}") from None
         yield cursor
 
 
@@ -187,9 +198,18 @@ def _session(connection: pb.ConnectionConfig) -> Iterator[Any]:
         yield cursor
 
 
+def _code(error: BaseException) -> str | int | None:
+    """What the server calls the error; None where the server did not answer."""
+    first: Any = error.args[0] if error.args else ""
+    if isinstance(first, dict):
+        return str(first.get("C"))
+    # Below 1,000 it is the system's number; from 2,000 to 2,999 that of MySQL's client.
+    return first if isinstance(first, int) and first >= 1000 and first // 1000 != 2 else None
+
+
 def _in_words(error: BaseException) -> str:
     first: Any = error.args[0] if error.args else ""
-    code = first.get("C") if isinstance(first, dict) else first
+    code = _code(error)
     if code in _REASONS:
         return _REASONS[code]
     if isinstance(first, dict):

@@ -8,6 +8,7 @@ finds what was begun.
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _STATES = {
     pb.Execution.FAILED: FAILED,
     pb.Execution.RUNNING: RUNNING,
 }
+_POSTPONED = "postponed"
 _ENDS = {COMPLETE: pb.Execution.COMPLETE, FAILED: pb.Execution.FAILED}
 
 
@@ -80,6 +82,15 @@ class Record(Facts):
     """How often the run was tried, and failed."""
     next_try: datetime | None
     """Not to be tried again before; None where it may be at once."""
+
+
+@dataclass(frozen=True)
+class Postponed:
+    """A span that could not be taken in, through no fault of its own."""
+
+    tries: int
+    """How often that was tried since it last could be."""
+    next_try: datetime
 
 
 @contextmanager
@@ -164,6 +175,31 @@ def _change(store: MetadataStore, decision: int, state: int | None = None, **tex
     for key, text in texts.items():
         execution.custom_properties[key].string_value = text
     store.put_executions([execution])
+
+
+def postponed(store: MetadataStore, pipeline: str) -> dict[int, Postponed]:
+    """The spans of a pipeline that could not be taken in and are to be tried again."""
+    kept = record.named(store, CONTEXT, pipeline).custom_properties
+    found = json.loads(kept[_POSTPONED].string_value or "{}") if _POSTPONED in kept else {}
+    return {
+        int(span): Postponed(one["tries"], datetime.fromisoformat(one["next_try"]))
+        for span, one in found.items()
+    }
+
+
+def postpone(store: MetadataStore, pipeline: str, span: int, until: Postponed | None) -> None:
+    """Keeps when a span is to be tried again; None: it need not be."""
+    known = {one: when for one, when in postponed(store, pipeline).items() if one != span}
+    if until is not None:
+        known[span] = until
+    context = record.named(store, CONTEXT, pipeline)
+    context.custom_properties[_POSTPONED].string_value = json.dumps(
+        {
+            one: {"tries": when.tries, "next_try": when.next_try.isoformat()}
+            for one, when in known.items()
+        }
+    )
+    store.put_contexts([context])
 
 
 def read(store: MetadataStore, pipeline: str | None = None) -> tuple[Record, ...]:

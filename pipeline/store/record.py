@@ -39,15 +39,22 @@ def begun(config: PipelineConfig, *, note: str, runner: str, image: str = "") ->
         "started": now(),
         "failed_node": "",
         "reason": "",
+        "refused": "",
     }
 
 
-def ended(outcome: str, *, failed_node: str = "", reason: str = "") -> dict[str, str]:
-    """What is known when it has come to its end: outcome is SUCCEEDED or FAILED."""
+def ended(
+    outcome: str, *, failed_node: str = "", reason: str = "", refused: bool = False
+) -> dict[str, str]:
+    """What is known when it has come to its end: outcome is SUCCEEDED or FAILED.
+
+    It was refused if it failed by what it was given: another try would fail alike.
+    """
     return {
         "outcome": outcome,
         "failed_node": failed_node,
         "reason": reason,
+        "refused": "yes" if refused else "",
         "finished": now(),
     }
 

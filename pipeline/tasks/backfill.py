@@ -1,6 +1,6 @@
 """Ingests the earlier spans of a run's window, each in a run of its own that ends at the gate.
 
-A span that is refused is told of and left out.
+A span that is refused is told of and left out. What the store has as it is costs no run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from models import threads
@@ -53,17 +55,27 @@ def _backfill(arguments: argparse.Namespace) -> NodeResult | None:
     with imports():
         from tfx.orchestration.portable import partial_run_utils
 
-        from pipeline import launch
+        from pipeline import backfills, launch
         from pipeline.display import PlainDisplay
         from pipeline.runners.local import LocalRunner
         from pipeline.store import connect
 
     ir = node.given_pipeline(arguments)
-    store = connect.connection_to(arguments.store).SerializeToString()
+    connection = connect.connection_to(arguments.store)
+    store = connection.SerializeToString()
+    # A process that has asked an object store may not fork, as the runner does.
+    with ProcessPoolExecutor(1, get_context("fork")) as apart:
+        asked = apart.submit(backfills.needed, connection, ir, arguments.spans, gate=launch.GATE)
+        found = asked.result()
+    for said in found.refused:
+        print(said)
+    if not found.due:
+        print("Nothing is left to ingest: the store has the earlier spans as they are.")
+        return None
     jobs = min(4, os.cpu_count() or 1)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder, LocalRunner(store=store, jobs=jobs) as runner:
-        for span in arguments.spans:
+        for span in found.due:
             run_id = launch.backfill_id(arguments.run_id, span)
             bound = node.bind(ir, run_id, span_parameter(span))
             partial_run_utils.mark_pipeline(bound, None, (launch.GATE,))

@@ -1,8 +1,9 @@
 """Looks for new spans and decides about them by the policy; a run that follows is handed over.
 
 For an orchestrator that runs the nodes itself: it asks again and again until something was decided,
-and then runs the pipeline, or not. A run that was handed over is closed by `pipeline.tasks.finish`;
-one that failed by the next look, which counts its tries as `python -m pipeline continuous` does.
+and then starts a run under the id that it is given, or not. It does not ask while a run is at work:
+one that was handed over and is not known to have succeeded has failed, and is counted, as
+`python -m pipeline continuous` counts tries. What went well was closed by `pipeline.tasks.finish`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ from pipeline.continuous.challengers import Registered
 from pipeline.continuous.commands import observe_apart, telling
 from pipeline.continuous.lease import Lease, LeaseLost
 from pipeline.continuous.loop import Loop
-from pipeline.continuous.runs import Done, RefusedSpan, RunFailed, done, mark_of, runs_with
+from pipeline.continuous.runs import (
+    Done,
+    RefusedSpan,
+    RunFailed,
+    done,
+    mark_of,
+    refuse_second,
+    runs_with,
+)
 from pipeline.continuous.spans import Watch
 from pipeline.errors import UserError
 from pipeline.lazy import imports
@@ -31,20 +40,22 @@ from pipeline.lineage.run import FAILED, Node
 from pipeline.store import decisions, record
 from pipeline.tasks import init
 
+_LOST = "it ended without keeping how; see the log of its tasks"
+
 
 class HandedOver(Exception):
     """There is a run to be carried out: no failure, which the loop would count."""
 
-    def __init__(self, decision: int, span: int, note: str) -> None:
-        super().__init__(decision, span, note)
-        self.decision, self.span, self.note = decision, span, note
+    def __init__(self, decision: int, span: int, note: str, run_id: str) -> None:
+        super().__init__(decision, span, note, run_id)
+        self.decision, self.span, self.note, self.run_id = decision, span, note, run_id
 
 
 class ElsewhereRuns:
     """Runs whose nodes are carried out by others."""
 
     def __init__(self, config: PipelineConfig, arguments: argparse.Namespace) -> None:
-        """`arguments` are those of `node.add_arguments`, of the run that may follow."""
+        """`arguments` are those of `node.add_arguments`, of the run that asks."""
         self._config, self._arguments = config, arguments
 
     def ingest(self, span: int) -> None:
@@ -67,21 +78,32 @@ class ElsewhereRuns:
         raise (RunFailed if code else RefusedSpan)(f"span {span} cannot be ingested: {reason}")
 
     def train(self, decision: int, span: int, note: str, begun: Callable[[str], None]) -> Done:
-        """See `Runner`; a run that was handed over before, and has ended, is told of.
+        """See `Runner`; a run that was handed over by an earlier look is told of.
 
         Raises:
-          HandedOver: the run is to be carried out now.
+          HandedOver: the run is to be carried out now, however often the same look says so.
           RunFailed: it was, and failed, and that was not counted yet.
+          AtWorkElsewhere: another runner has begun it, and may still be at it.
         """
+        run_id = f"decision-{decision}-{self._arguments.run_id}"
+        known = {one.id: one for one in lineage.open(self._config).decisions()}[decision]
         tried = list(runs_with(self._config, mark_of(decision)))
-        if tried and tried[0].facts.get("outcome") == record.SUCCEEDED:
-            return done(tried[0])
-        failed = [run for run in tried if run.facts.get("outcome") == record.FAILED]
-        known = lineage.open(self._config).decisions()
-        if len(failed) > next(one.tries for one in known if one.id == decision):
-            raise RunFailed(f"run {failed[0].id}: {failed[0].reason or 'see the log of its tasks'}")
-        begun(self._arguments.run_id)
-        raise HandedOver(decision, span, f"{mark_of(decision)}{note}")
+        for run in tried:
+            if run.facts.get("outcome") == record.SUCCEEDED:
+                return done(run)
+        refuse_second(next(iter(tried), None), "airflow")
+        failed = {r.id: r.reason for r in tried if r.facts.get("outcome") == record.FAILED}
+        if known.run_id not in ("", run_id, *failed):
+            self._write(known.run_id, record.ended(record.FAILED, reason=_LOST))
+            failed = {known.run_id: _LOST, **failed}
+        if len(failed) > known.tries:
+            last, reason = next(iter(failed.items()))
+            raise RunFailed(f"run {last}: {reason or 'see the log of its tasks'}")
+        note = f"{mark_of(decision)}{note}"
+        if not any(run.id == run_id for run in tried):
+            self._write(run_id, record.begun(self._config, note=note, runner="airflow"))
+        begun(run_id)
+        raise HandedOver(decision, span, note, run_id)
 
     def _begin(self, run_id: str, span: int, note: str) -> None:
         with imports():
@@ -139,11 +161,12 @@ def decide(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, o
 
     Args:
       config: the pipeline's.
-      arguments: those of `node.add_arguments`, of the run that would carry a decision out.
+      arguments: those of `node.add_arguments`, of the run that asks, whose id makes that of the run
+        which carries a decision out.
 
     Returns:
       None where nothing is to be decided now; else what was: decision (its number in the store),
-      span, retrain, reason, and note, the words to keep with the run.
+      span, retrain, reason, note, the words to keep with the run, and run_id, which it has to have.
 
     Raises:
       UserError: the store or the data cannot be read.
@@ -156,7 +179,6 @@ def decide(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, o
         say(event, facts)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # What stops it gives the lease back.
-    watch = Watch(config, time.monotonic)
     try:
         with Lease(config) as lease:
             loop = Loop(
@@ -165,11 +187,11 @@ def decide(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, o
                 observe=lambda span: observe_apart(config, span),
                 tell=tell,
                 lease=lease,
-                watch=watch,
+                watch=Watch(config, time.monotonic),
                 challengers=Registered(config),
             )
-            settled = loop.step()
-            if not settled and not config.continuous.marker and _has_news(config, watch):
+            loop.step()
+            if loop.arriving and not config.continuous.marker:
                 time.sleep(config.continuous.rest_seconds)  # What rests meanwhile is complete.
                 loop.step()
     except LeaseLost as lost:
@@ -183,6 +205,7 @@ def decide(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, o
             "retrain": True,
             "reason": found.reason,
             "note": run.note,
+            "run_id": run.run_id,
         }
     if not told:
         return None
@@ -193,14 +216,8 @@ def decide(config: PipelineConfig, arguments: argparse.Namespace) -> dict[str, o
         "retrain": False,
         "reason": " ".join(facts["reason"] for facts in told),
         "note": "",
+        "run_id": "",
     }
-
-
-def _has_news(config: PipelineConfig, watch: Watch) -> bool:
-    """Whether a span looks otherwise than when it was decided about."""
-    with decisions.alone(config) as store:
-        known = {(one.span, one.listing) for one in decisions.read(store, config.name)}
-    return any((one.span, one.digest) not in known for one in watch.look())
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def tell(webhook: str, message: dict[str, str]) -> None:
         except (OSError, ValueError, http.client.HTTPException) as error:
             problem = type(error).__name__  # Its text may hold the URL.
     # The URL itself may be the secret.
-    print(f"warning: the webhook was not told how the run ended: {problem}")
+    print(f"warning: the webhook was not told: {problem}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Each mistake in the data, and the words that a person gets for it."""
 
+import errno
 import gzip
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
+from custom_components.example_gen.files import damage_in_words
+from pipeline.errors import UnreachableError, UserError
 from tests.custom_components.ingest import csv_file, days, ingest
 
 
@@ -195,3 +197,18 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"b\.csv cannot be read: .*No such file"):
         ingest(tmp_path / "data", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [
+        (OSError(errno.EIO, "Input/output error"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (gzip.BadGzipFile("Not a gzipped file"), False),
+        (pa.ArrowInvalid("magic bytes not found"), False),
+    ],
+)
+def test_a_disk_that_fails_is_no_fault_of_the_file(error: Exception, may_pass: bool) -> None:
+    with pytest.raises(UserError, match="cannot be read") as raised, damage_in_words("a.csv"):
+        raise error
+    assert isinstance(raised.value, UnreachableError) is may_pass

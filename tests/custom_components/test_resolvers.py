@@ -100,6 +100,7 @@ class Runs:
         describe = Describe(examples=ingest.outputs["examples"]).with_id("StatisticsGen")
         previous = Resolver(
             strategy_class=PreviousSpan,
+            config={"gate": Compare.get_class_type()},
             current=describe.outputs["statistics"],
             history=ever_made(ExampleStatistics, "StatisticsGen"),
         ).with_id("PreviousStatistics")
@@ -226,6 +227,16 @@ def test_a_span_that_was_refused_is_left_out_and_those_before_it_are_not(runs: R
     runs.run(2, refused=True)  # The gate asks for more by now.
     runs.run(3, window="expanding")
     assert runs.window() == ["1", "3"]
+
+
+def test_a_span_is_compared_with_none_that_was_refused(runs: Runs) -> None:
+    runs.run(1)
+    runs.run(2, refused=True)
+    runs.run(3)
+    assert runs.previous() == [1]
+    runs.run(2)
+    runs.run(3)
+    assert runs.previous() == [2]
 
 
 def test_what_was_refused_of_a_span_does_not_take_away_what_it_brought_before(runs: Runs) -> None:

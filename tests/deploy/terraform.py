@@ -25,7 +25,10 @@ WHOLE: dict[str, Any] = {
     },
     "network": "projects/my-project/global/networks/default",
     "store": {},
-    "composer": {"subnetwork": "projects/my-project/regions/us-central1/subnetworks/default"},
+    "composer": {
+        "subnetwork": "projects/my-project/regions/us-central1/subnetworks/default",
+        "policy": False,  # Then new data and the clock have the policy decide.
+    },
     "budget": {"billing_account": "012345-6789AB-CDEF01", "monthly": 200},
 }
 """All that a person may fill in and the examples leave out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tfx.proto.orchestration import pipeline_pb2 as pb
 
 from pipeline.cluster import kfp_package
 from pipeline.config import PROJECT
@@ -18,14 +20,12 @@ from pipeline.config_file import load
 from pipeline.errors import UserError
 from pipeline.runners import airflow as compiler
 from pipeline.runners import kubeflow
-from pipeline.store import decisions, record
-from tests.deploy.airflows import CLUSTER, DAG_FILE, TOY, Airflow, started
-from tests.end_to_end.project import SmallProject
+from tests.deploy.airflows import BEGUN, CLUSTER, DAG_FILE, TOY, WAITS, Airflow, started
 from tools import airflow
 
 KUBEFLOW = PROJECT / "configs/flights-kubeflow.toml"
-ONE = {"train__frameworks": '["sklearn"]'}
-"""The settings of the pipeline that is run whole."""
+CHOSEN = {"pool": "few", "owner": "a-team", "deadline_minutes": 90, "tasks_at_once": 3}
+CRON = ['schedule.cron="0 6 2 * *"']
 
 
 @pytest.fixture(scope="module", params=["3", "2"])
@@ -38,24 +38,27 @@ def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the plan of the flights on a cluster."""
     folder = tmp_path_factory.mktemp("plans")
-    text = compiler.compile_plan(load(KUBEFLOW), ["span=newest"])
-    (folder / "flights.airflow.json").write_text(text)
+    text = compiler.compile_plan(load(KUBEFLOW, CRON), ["span=newest"])
+    for path, content in compiler.files("flights.airflow.json", text).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(content)
     return folder
 
 
-def test_dag_file_imports_only_airflow_and_what_comes_with_it() -> None:
+def test_dag_files_import_only_airflow_and_what_comes_with_it() -> None:
     names = set()
-    for node in ast.walk(ast.parse(DAG_FILE.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
-    assert names - set(sys.stdlib_module_names) == {"airflow"}
+    for file in DAG_FILE.parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add((node.module or "").partition(".")[0])
+    assert names - set(sys.stdlib_module_names) == {"airflow", "pipeline_dag_tasks"}
 
 
 def test_plan_has_the_tasks_of_the_kubeflow_package(plans: Path, tmp_path: Path) -> None:
     plan = json.loads((plans / "flights.airflow.json").read_text())
-    (tmp_path / "flights.yaml").write_text(kubeflow.compile_package(load(KUBEFLOW)))
+    (tmp_path / "flights.yaml").write_text(kubeflow.compile_package(load(KUBEFLOW, CRON)))
     package = kfp_package.read(tmp_path / "flights.yaml", {})
     packed = {"{config}": plan["config"], "{pipeline}": plan["pipeline"]}
 
@@ -82,6 +85,7 @@ def test_plan_has_the_tasks_of_the_kubeflow_package(plans: Path, tmp_path: Path)
     [
         ('schedule.cron="30 0 6 2 * *"', [], "schedule.cron"),
         ("schedule.catch_up=true", [], "schedule.start"),
+        ('tasks.nodes.Trainr.cpu="2"', [], "no task 'Trainr'"),
         ("schedule.paused=true", ["span=latest"], "span=newest"),
         ("schedule.paused=true", ["spam=1"], "one of span, note, force"),
         ("schedule.paused=true", ["force=yes"], "force=true"),
@@ -90,33 +94,76 @@ def test_plan_has_the_tasks_of_the_kubeflow_package(plans: Path, tmp_path: Path)
 def test_plan_is_refused_when_airflow_could_not_do_it(
     setting: str, parameters: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.compiler.compile_pipeline", lambda config: None)
+    monkeypatch.setattr("pipeline.compiler.compile_pipeline", lambda config: pb.Pipeline())
     monkeypatch.setattr("pipeline.cluster.packed.pack", lambda ir: "")
     monkeypatch.setattr(compiler, "_tasks", lambda config, ir: [])
     with pytest.raises(UserError, match=said):
         compiler.compile_plan(load(KUBEFLOW, [setting]), parameters)
 
 
-def test_each_airflow_makes_a_task_of_each_node(each: Airflow, plans: Path) -> None:
+@pytest.fixture(scope="module")
+def told(each: Airflow, plans: Path) -> dict[str, Any]:
+    """What each Airflow makes of the plan, without the policy."""
+    return each.told(plans=str(plans), **CHOSEN)
+
+
+def test_each_airflow_makes_a_task_of_each_node(told: dict[str, Any], plans: Path) -> None:
     plan = json.loads((plans / "flights.airflow.json").read_text())
-    told = each.told(plans=str(plans), pool="few", owner="a-team", deadline_minutes=90)
     assert told["needs"] == {task["id"]: task["needs"] for task in plan["tasks"]}
     assert told["needs"]["init"] == [] and "Transform" in told["needs"]["Trainer.keras"]
     assert told["teardown"] == ["finish"]
     assert told["type"] == "ProcessTask"
     assert told["retries"] == [2, 30.0] and told["timeout"] == 3600
-    assert told["places"] == ["few", "a-team", 1] and told["deadline"] == 5400
-    assert "flights.airflow.json was replaced after this run began" in told["replaced"]
     assert told["params"] == {"span": "newest", "note": "", "force": False}
-    assert told["timetable"] == "CronTriggerTimetable"
     heavy = {"tfx", "tensorflow", "ml_metadata", "kfp", "pipeline", "models"}
     assert heavy.isdisjoint(told["modules"])
+
+
+def test_each_airflow_has_tags_docs_owners_pools_and_deadlines_of_both_dags(
+    each: Airflow, plans: Path, told: dict[str, Any]
+) -> None:
+    alike = {"documented": True, "owners": ["a-team"], "pools": ["few"], "catchup": False}
+    alike |= {"paused": False}
+    runs = {"tags": ["processes", "tfx"], "deadline": 5400, "runs": 1, "at_once": 3}
+    decides = {"tags": ["policy", "tfx"], "deadline": None, "runs": 1}
+    with_policy = each.told(plans=str(plans), policy=True, **CHOSEN)["dags"]
+    assert with_policy["flights"] == alike | runs | {"timetable": "NullTimetable"}
+    del with_policy["flights-policy"]["at_once"]
+    assert with_policy["flights-policy"] == alike | decides | {"timetable": "ContinuousTimetable"}
+    assert told["dags"] == {"flights": alike | runs | {"timetable": "CronTriggerTimetable"}}
+
+
+@pytest.mark.parametrize("tasks", ["processes", "pods"])
+def test_run_goes_on_with_the_plan_that_it_began_with(
+    each: Airflow, plans: Path, tmp_path: Path, tasks: str
+) -> None:
+    text = (plans / "flights.airflow.json").read_text()
+    (old,) = (plans / "kept").iterdir()
+    newer = text.replace("registry.example.com/flights:latest", "registry.example.com/flights:2")
+    newer = newer.replace(pipeline := json.loads(text)["pipeline"], "another")
+    (tmp_path / "flights.airflow.json").write_text(newer)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / old.name).write_bytes(old.read_bytes())
+    newest = hashlib.sha256(newer.encode()).hexdigest()[:12]
+    settings = {"plans": str(tmp_path), "tasks": tasks}
+    done = each.python("-c", BEGUN, str(DAG_FILE), old.stem, newest, "gone", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second, gone = json.loads(done.stdout.splitlines()[-1])
+    assert pipeline in first and "another" in second and "3" in first
+    if tasks == "pods":
+        assert (first[-1][-15:], second[-1][-10:]) == ("/flights:latest", "/flights:2")
+    assert "clear init and what comes after it" in gone
 
 
 def test_each_airflow_makes_pods_of_what_the_configuration_says(each: Airflow, plans: Path) -> None:
     (cluster := each.home / "kube.json").write_text(json.dumps(CLUSTER))
     chosen = {"namespace": "composer-user-workloads", "config_file": str(cluster)}
-    told = each.told(plans=str(plans), tasks="pods", pods=chosen, deadline_minutes=90)
+    chosen["deferrable"] = True
+    told = each.told(plans=str(plans), tasks="pods", pods=chosen, policy=True)
+    kind, (mode, seconds, command, deferrable) = told["look"]
+    assert (kind, mode, seconds) == ("NewSpan", "reschedule", 300)
+    assert command[:2] == ["sh", "-c"] and command[-1] == "pipeline.tasks.decide"
+    assert deferrable is False  # It would come back past the sensor, without a decision.
     assert told["type"] == "KubernetesPodOperator"
     assert told["pod"]["metadata"]["namespace"] == "composer-user-workloads"
     spec = told["pod"]["spec"]
@@ -210,8 +257,8 @@ def _toy_task(name: str, *words: str, **others: object) -> dict[str, object]:
     return fixed | others
 
 
-def _toy_run(each: Airflow, folder: Path, retrain: str) -> Toy:
-    """A run by a policy that says so of a span that comes between two looks."""
+def _toy_plan(folder: Path, name: str, retrain: str) -> dict[str, object]:
+    """Writes the plan and its program; the settings of the DAGs."""
     (folder / "toy.py").write_text(TOY)
     run = ["{run_id}", "{span}", "{earlier}", "{note}", "{force}"]
     tasks = [
@@ -223,36 +270,45 @@ def _toy_run(each: Airflow, folder: Path, retrain: str) -> Toy:
         _toy_task("finish", "{run_id}", needs=["init", "good", "bad", "slow", "after"]),
     ]
     none = compiler._schedule(load(KUBEFLOW).schedule) | {"cron": None}
-    plan = {"format": 2, "name": "toy", "root": "r", "store": "s", "config": "c", "pipeline": "p"}
-    plan |= {"parameters": {"span": "", "note": "", "force": False}, "schedule": none}
-    plan |= {"policy": _toy_task("new_span", "{outputs}", retrain, outputs=["decision"])}
-    (folder / "toy.airflow.json").write_text(json.dumps(plan | {"tasks": tasks}))
-    done = each.test(
-        "toy",
-        "--conf",
-        json.dumps({"force": True}),
-        plans=str(folder),
-        project=str(folder),
-        python=sys.executable,
-        policy=True,
-        look_minutes=0.001,
-    )
-    return Toy(folder, done)
+    plan = {"format": compiler.FORMAT, "name": name, "root": "r", "store": "s"}
+    plan |= {"config": "c", "pipeline": "p", "schedule": none, "tasks": tasks}
+    plan |= {"parameters": {"span": "newest", "note": "as always", "force": False}}
+    look = _toy_task("new_span", "{outputs}", retrain, "{run_id}", outputs=["decision"])
+    (folder / f"{name}.airflow.json").write_text(json.dumps(plan | {"policy": look}))
+    chosen: dict[str, object] = {"plans": str(folder), "project": str(folder)}
+    return chosen | {"python": sys.executable, "policy": True, "look_minutes": 0.001}
 
 
 @pytest.fixture(scope="module")
 def toy(each: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return _toy_run(each, tmp_path_factory.mktemp("toy"), "yes")
+    folder = tmp_path_factory.mktemp("toy")
+    settings = _toy_plan(folder, "toy", "yes")
+    given = json.dumps({"span": "4", "note": "a 'note'", "force": True})
+    return Toy(folder, each.test("toy", "--conf", given, **settings))
 
 
-def test_run_waits_for_a_decision_and_ends_where_that_is_against_it(
-    each: Airflow, tmp_path: Path
-) -> None:
-    run = _toy_run(each, tmp_path, "no")
-    assert run.done.returncode == 0, run.done.stdout + run.done.stderr
-    assert sorted(file.name for file in tmp_path.glob("look-*")) == ["look-0", "look-1"]
-    assert "so it is" in run.done.stdout + run.done.stderr
-    assert [name for name in ("init", "good", "finish") if run.task(name)] == []
+def test_run_is_started_once_by_the_decision_for_it(each: Airflow, tmp_path: Path) -> None:
+    settings = _toy_plan(tmp_path, "started", "yes")
+    done = each.run(airflow.program(each.version), "dags", "reserialize", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = each.test("started-policy", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(file.name for file in tmp_path.glob("look-*")) == ["look-0", "look-1", "look-2"]
+    assert "new_span ended with exit code 1: the store is away" in done.stdout + done.stderr
+    (run,) = each.runs("started")
+    assert run[0].startswith("decision-9-manual__") and run[2] == "queued"
+    assert run[1] == {"span": "4", "note": "a 'note'"}
+    # While it is at work, nothing looks: not even whoever clears the task that did.
+    done = each.python("-c", WAITS, str(DAG_FILE), each.version, **settings)
+    assert json.loads(done.stdout.splitlines()[-1]) == [False, True], done.stdout + done.stderr
+    assert not (tmp_path / "look-3").exists()
+
+
+def test_decision_against_a_run_starts_none(each: Airflow, tmp_path: Path) -> None:
+    done = each.test("against-policy", **_toy_plan(tmp_path, "against", "no"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "so it is" in done.stdout + done.stderr
+    assert (tmp_path / "look-2").exists() and each.runs("against") == []
 
 
 def test_tasks_are_given_what_the_run_knows(toy: Toy) -> None:
@@ -288,71 +344,3 @@ def test_task_that_is_interrupted_ends_what_it_started(each: Airflow, toy: Toy) 
     child = int((toy.folder / "child").read_text())
     state = Path(f"/proc/{child}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
-    return SmallProject.make(tmp_path_factory.mktemp("airflow"))
-
-
-@pytest.fixture(scope="module")
-def by_policy(project: SmallProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the plan by which Airflow 3 has run what the policy said of the first span."""
-    third = started("3", tmp_path_factory.getbasetemp())
-    words = ["--config", "configs/flights.toml", "--output", "plans/flights.airflow.json"]
-    chosen = project.overrides(**ONE, continuous__rest_seconds="0")
-    subprocess.run(
-        [sys.executable, "-m", "pipeline.runners.airflow", *words, *chosen],
-        cwd=project.folder,
-        env=project.environment(),
-        check=True,
-    )
-    plans = project.folder / "plans"
-    settings = {"plans": str(plans), "project": str(project.folder), "python": sys.executable}
-    done = third.test("flights", **settings, policy=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return plans
-
-
-def _newest(project: SmallProject, plans: Path) -> tuple[str, set[str]]:
-    """The run that has come last, and the nodes that it took from the cache."""
-    tasks = json.loads((plans / "flights.airflow.json").read_text())["tasks"]
-    nodes = {task["id"] for task in tasks} - {"init", "backfill", "finish"}
-    runs = project.store().get_contexts_by_type(record.RUN)
-    run_id = max((run for run in runs if "-look-" not in run.name), key=lambda run: run.id).name
-    states = {name: e.state for name, e in project.executions(run_id).items()}
-    assert set(states) == nodes and set(states.values()) <= {"CACHED", "COMPLETE"}
-    return run_id, {name for name, state in states.items() if state == "CACHED"}
-
-
-@pytest.mark.e2e
-def test_airflow_runs_what_the_policy_says_and_shares_its_cache(
-    project: SmallProject, by_policy: Path
-) -> None:
-    run_id, cached = _newest(project, by_policy)
-    # What looked at the span before has left that much.
-    assert cached == {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "DataGate"}
-    facts = record.read(project.store(), run_id)
-    assert (facts["runner"], facts["outcome"]) == ("airflow", record.SUCCEEDED)
-    (decision,) = decisions.read(project.store())
-    assert (decision.verdict, decision.state) == (decisions.RETRAIN, decisions.COMPLETE)
-    assert (decision.span, decision.run_id, facts["span"]) == (1, run_id, "1")
-    assert facts["note"] == f"Decision {decision.id}: {decision.reason}"
-    local = project.run("--span", "1", **ONE)
-    assert local.returncode == 0, local.stdout + local.stderr
-    _, again = _newest(project, by_policy)
-    assert again >= cached | {"Transform", "Trainer.sklearn", "Evaluator", "Pusher"}
-
-
-@pytest.mark.e2e
-def test_the_older_airflow_takes_the_same_run_from_the_cache(
-    project: SmallProject, by_policy: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    second = started("2", tmp_path_factory.getbasetemp())
-    settings = {"plans": str(by_policy), "project": str(project.folder), "python": sys.executable}
-    done = second.test("flights", "--conf", '{"span": "1"}', **settings)
-    assert done.returncode == 0, done.stdout + done.stderr
-    run_id, cached = _newest(project, by_policy)
-    assert {"Transform", "Trainer.sklearn", "Evaluator", "Pusher"} <= cached
-    facts = record.read(project.store(), run_id)
-    assert (facts["runner"], facts["outcome"]) == ("airflow", record.SUCCEEDED)

@@ -130,7 +130,7 @@ def test_a_pull_request_pushes_and_deploys_nothing_and_is_told_no_secret() -> No
 def test_the_password_reaches_only_the_steps_that_open_the_store() -> None:
     for path in (PUSH, NIGHTLY, NEW_DATA):
         with_secrets = {step.id for step in read(path).steps if step.secrets}
-        assert with_secrets <= {"release", "smoke", "run", "policy", "scan"}
+        assert with_secrets <= {"release", "smoke", "composer", "run", "policy", "scan"}
     assert not any(step.secrets for step in read(PUSH).steps if step.id == "scan")
 
 

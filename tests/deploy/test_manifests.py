@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline.__main__ import parser
+from pipeline.config_file import load
 from tools.environment import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -205,11 +206,13 @@ def test_the_policy_is_called_by_the_clock_one_at_a_time_as_the_account_of_the_r
     spec = of_kind(added, "CronJob")["continuous"]["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
     job = spec["jobTemplate"]["spec"]
+    # What fails is the next call's, but for a pod that its machine gives up.
+    assert job["backoffLimit"] == 0
     (rule,) = job["podFailurePolicy"]["rules"]
-    assert (rule["action"], rule["onExitCodes"]["values"]) == ("FailJob", [2])
+    (condition,) = rule["onPodConditions"]
+    assert (rule["action"], condition["type"]) == ("Ignore", "DisruptionTarget")
     pod = job["template"]["spec"]
     (container,) = pod["containers"]
-    assert rule["onExitCodes"]["containerName"] == container["name"]
     assert pod["restartPolicy"] == "Never"
     assert pod["serviceAccountName"] == CONFIG["kubeflow"]["service_account"]
     assert container["image"] == CONFIG["tasks"]["defaults"]["image"]
@@ -217,6 +220,8 @@ def test_the_policy_is_called_by_the_clock_one_at_a_time_as_the_account_of_the_r
     arguments = parser().parse_args(words[3:])
     assert arguments.once and (ROOT / arguments.config).is_file()
     assert CONFIG["continuous"]["runner"] == "kubeflow"
+    # The runs have the image of the policy, which is named in one place.
+    assert load(ROOT / arguments.config, arguments.set).tasks.defaults.image == container["image"]
 
 
 def test_the_pod_of_the_policy_is_kept_to_the_restricted_profile_and_has_what_a_task_has(
@@ -264,7 +269,12 @@ def test_the_pod_of_the_policy_is_let_out_to_the_store_and_let_in_there(
     assert denied.items() <= labels.items()
     store = of_kind(objects, "Service")["metadata-store"]["spec"]["ports"][0]["port"]
     out = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
-    assert {store, 53, 443, 8888} <= out
+    assert {store, 53, 443, 8888, 9000} <= out
+    (api,) = (r for r in policy["spec"]["egress"] if {"port": 8888} in r["ports"])
+    (peer,) = api["to"]  # In whichever namespace the policy is itself.
+    assert peer["podSelector"]["matchLabels"] == {"app": "ml-pipeline"}
+    names = {"kubernetes.io/metadata.name": "kubeflow"}
+    assert peer["namespaceSelector"]["matchLabels"] == names
     if "metadata-store" in of_kind(objects, "NetworkPolicy"):
         spec = of_kind(objects, "NetworkPolicy")["metadata-store"]["spec"]
         peers = [peer["podSelector"] for rule in spec["ingress"] for peer in rule["from"]]

@@ -114,7 +114,7 @@ def test_what_the_example_fills_in_is_enough(terraform: Terraform, name: str) ->
         ({"kubeflow": {"host": "kubeflow.example.com"}}, "begins with http"),
         ({"network": "default"}, "projects/PROJECT/global"),
         ({"machine_type": "large"}, "written as e2-highcpu-8"),
-        ({"composer": {"image_version": "3"}}, "written composer-3-airflow"),
+        ({"composer": {"image_version": "composer-3-airflow-2.10.5"}}, "takes Airflow 2.11 or 3"),
         ({"composer": {"subnetwork": "default"}}, "name that as well"),
         ({"store": {}}, "name the network from which it is reached"),
         ({"budget": {"billing_account": "mine", "monthly": 1}}, "012345-6789AB-CDEF01"),
@@ -209,12 +209,23 @@ def test_airflow_is_told_how_tasks_run_and_builds_where_its_dags_are(
         WHOLE["composer"]["subnetwork"],
     )
     settings = json.loads(software["env_variables"]["AIRFLOW_VAR_PIPELINE"])
-    assert (settings["tasks"], settings["policy"]) == ("pods", True)
+    assert (settings["tasks"], settings["policy"]) == ("pods", False)
     (storage,) = environment["storage_config"]
     told = [told for file, told in whole.triggers.values() if file == "cloudbuild.yaml"]
     assert [one["_COMPOSER"] for one in told] == [f"gs://{storage['bucket']}/dags"]
     without = terraform.applied("dev", {}).triggers.values()
     assert not [told for _, told in without if "_COMPOSER" in told]
+
+
+def test_where_airflow_decides_nothing_else_does(terraform: Terraform) -> None:
+    state = terraform.applied("dev", {"composer": {}})
+    (environment,) = state.resources("google_composer_environment")
+    software = environment["config"][0]["software_config"][0]
+    assert json.loads(software["env_variables"]["AIRFLOW_VAR_PIPELINE"])["policy"] is True
+    assert "new-data" not in state.triggers and "push" in state.triggers
+    assert not state.resources("google_eventarc_trigger")
+    jobs = {job["name"] for job in state.resources("google_cloud_scheduler_job")}
+    assert "flights-policy" not in jobs and "flights-nightly" in jobs
 
 
 def test_the_machines_of_builds_are_chosen(terraform: Terraform) -> None:

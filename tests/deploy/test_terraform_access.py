@@ -199,12 +199,18 @@ def test_alerts_fire_on_what_is_printed_and_on_nothing_else(whole: State) -> Non
     printed = {
         "A build failed": ['ERROR: build step 3 "python:3.12" failed', "TIMEOUT", "ERROR"],
         "A run failed": [f"Run 20261125-090000 {FAILED} at Trainer.keras. Out of memory"],
+        "The policy failed": [
+            "06:00:09 failed: decision 7: Span 4: retrain. run 9: no memory try 3: given up",
+            "06:00:09 failed: span 4 cannot be ingested: the disk is full try 1: tried again",
+            "python -m pipeline continuous: configs/nope.toml: no such configuration file",
+        ],
         "The data moved": [
             "span 5: temperature moved since span 4: Jensen-Shannon 0.4, above 0.3",
             "  - temperature moved since span 4: Jensen-Shannon 0.4, above 0.3",
         ],
     }
     ordinary = ["Run 20261125-090000 succeeded.", "span 5: 900 rows", "Step #0: no ERROR", "DONE"]
+    ordinary += ["06:00:09 decided: decision 7: Span 4: no run.", "Call again: it failed: no"]
     policies = whole.resources("google_monitoring_alert_policy")
     filters = {
         policy["conditions"][0]["display_name"]: policy["conditions"][0]["condition_matched_log"]

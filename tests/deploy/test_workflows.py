@@ -139,7 +139,7 @@ def test_a_pull_request_pushes_and_deploys_nothing() -> None:
 def test_a_push_tests_builds_scans_compiles_and_releases_in_this_order() -> None:
     assert jobs(GITHUB / "workflows" / "push.yml")["deploy"]["needs"] == "checks"
     order = ["lint", "check", "e2e", "image", "trainers", "scan", "compile", "compile"]
-    order += ["release", "smoke", "run"]
+    order += ["release", "smoke", "composer", "run"]
     for lines in (list(commands(GITHUB / "workflows" / "push.yml")), gitlab_commands()):
         assert [verb for verb in verbs(lines) if verb != "setup"] == order
         (smoke,) = [line for line in lines if "deploy smoke" in line]
@@ -164,7 +164,7 @@ def test_the_password_of_the_store_comes_after_all_actions_of_others_at_night_to
 def test_at_gitlab_only_what_opens_the_store_is_in_the_environment_of_its_password() -> None:
     scoped = {name: job for name, job in read(GITLAB).items() if "environment" in job}
     assert set(scoped) == {"deploy"}
-    assert deployed(scoped["deploy"]["script"]) == ["release", "smoke", "run"]
+    assert deployed(scoped["deploy"]["script"]) == ["release", "smoke", "composer", "run"]
     assert "environment `production` alone, PIPELINE_STORE_PASSWORD" in GITLAB.read_text()
 
 

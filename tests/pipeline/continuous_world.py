@@ -14,7 +14,7 @@ from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.loop import Loop
 from pipeline.continuous.observe import Seen
 from pipeline.continuous.policy import Challenger, Observation, Score
-from pipeline.continuous.runs import Done, RunFailed
+from pipeline.continuous.runs import AtWorkElsewhere, Done, RunFailed
 from pipeline.continuous.spans import Watch
 from pipeline.errors import UserError
 from pipeline.store import decisions
@@ -38,6 +38,8 @@ class World:
     bad: dict[int, Exception] = field(default_factory=dict)
     failing: list[str] = field(default_factory=list)
     """Why the next tries fail."""
+    elsewhere: str = ""
+    """Where it is said, another runner has the run."""
     told: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     live_since: datetime = START
     asks: bool = True
@@ -53,6 +55,11 @@ class World:
     """Of a version, on every span; 0.7 where it is not there."""
     promoted: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    unseen: list[Exception] = field(default_factory=list)
+    """Why the next looks fail."""
+    unscored: str = ""
+    away: str = ""
+    """Why the registry does not answer."""
     refusals: list[str] = field(default_factory=list)
     """Why the next promotions fail."""
     until_killed: float = float("inf")
@@ -72,6 +79,8 @@ class World:
 
     def train(self, decision: int, span: int, note: str, begun: Callable[[str], None]) -> Done:
         self.effect()
+        if self.elsewhere:
+            raise AtWorkElsewhere(self.elsewhere)
         begun(f"run-{decision}")
         if self.failing:
             raise RunFailed(self.failing.pop(0))
@@ -87,9 +96,14 @@ class World:
 
     def observe(self, span: int) -> Seen:
         self.effect()
+        if self.unseen:
+            raise self.unseen.pop(0)
+        if self.away:
+            raise RunFailed(self.away)
         if not self.shadow:
             live_since = None if self.asks else self.live_since
-            return Seen(Observation(self.now, span, 27_000, True, live_since))
+            seen = Observation(self.now, span, 27_000, True, live_since, unscored=self.unscored)
+            return Seen(seen)
         live_since = self.live_since if self.live else None
         challenger, scores = None, None
         if self.waiting:
@@ -122,6 +136,8 @@ class World:
         self.effect()
 
     def unopposed(self) -> int | None:
+        if self.away:
+            raise RunFailed(self.away)
         return self.learned if self.shadow and self.waiting and not self.live else None
 
     def tell(self, event: str, facts: dict[str, str]) -> None:

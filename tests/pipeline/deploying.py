@@ -54,6 +54,7 @@ class Project:
         self.folder = folder
         self._monkeypatch = monkeypatch
         self.options: list[str] = ["--set", f"store.url='sqlite:///{folder}/store.sqlite'"]
+        self.options += ["--set", "schedule.cron='0 6 2 * *'"]
         monkeypatch.chdir(folder)
         monkeypatch.setattr(repository, "PROJECT", folder)
         for name in CI:

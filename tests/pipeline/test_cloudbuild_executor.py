@@ -346,7 +346,7 @@ def test_an_interruption_ends_all_and_is_told(place: Place) -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
-        outcome = place.run(step("echo $$ > pid; sleep 300"), step("true"))
+        outcome = place.run(step("sleep 0.5; echo $$ > pid; sleep 300"), step("true"))
     finally:
         thread.join()
         signal.signal(signal.SIGINT, before)

@@ -79,7 +79,10 @@ def test_settings_over_themselves_are_themselves(settings: TaskSettings) -> None
         ("tasks.trainers.prophet={}", "tasks.trainers"),
         ("kubeflow.auth=iap", "auth is iap, which needs iap_client_id"),
         ("schedule.cron=daily", "cron is 'daily'; expected five fields"),
-        ("schedule.interval_seconds=3600", "names both cron and interval_seconds"),
+        (
+            "schedule={cron='0 6 2 * *', interval_seconds=3600}",
+            "names both cron and interval_seconds",
+        ),
         ("export.url=ftp://host", "export.url"),
         ("tasks.default.cpu=1", "did you mean defaults?"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import PROJECT, Metric, PipelineConfig, absolute
 from pipeline.config_file import DEFAULT, json_schema, load
+from pipeline.continuous_config import ContinuousConfig
 from pipeline.errors import UserError
 
 MINIMAL = """
@@ -101,6 +103,11 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("data.format=xlsx", "data.format", 'is "xlsx"; expected one of csv, parquet'),
         ("data.format=parqet", "data.format", "did you mean parquet?"),
         ("data.split_by=day", "data.split_by", "which no list in [features] holds"),
+        (
+            "continuous.drift.thresholds.tmp=0.3",
+            "continuous.drift.thresholds",
+            "did you mean temp?",
+        ),
         ("data.train_buckets=0", "data.train_buckets", "greater than or equal to 1"),
         ("data.on_bad_row=skip", "data.on_bad_row", "expected one of fail, drop"),
         ("data.max_bad_fraction=1.5", "data.max_bad_fraction", "less than or equal to 1"),
@@ -167,6 +174,12 @@ def test_a_wrong_setting_is_refused_in_words(override: str, key: str, said: str)
         load(overrides=[override])
     assert key in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_a_span_that_is_to_judge_unseen_is_not_the_only_one_of_the_window() -> None:
+    with pytest.raises(UserError, match=r'evaluate.on is "unseen", but data.window is 1'):
+        load(overrides=["evaluate.on=unseen", "data.window=1"])
+    assert load(overrides=["evaluate.on=unseen", "data.window=2"]).data.window == 2
 
 
 @pytest.mark.parametrize(
@@ -250,3 +263,14 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_the_example_shows_no_setting_that_is_gone() -> None:
     assert tomllib.loads(DEFAULT.read_text())["name"] == load().name
+
+
+def test_the_page_on_continuous_training_has_every_setting_and_a_sample_that_is_right(
+    tmp_path: Path,
+) -> None:
+    page = (PROJECT / "docs" / "continuous.md").read_text()
+    named = set(re.findall(r"`(?:continuous\.)?(\w+)", page))
+    assert set(ContinuousConfig.model_fields) <= named
+    (sample,) = re.findall(r"```toml\n(\[continuous\].*?)```", page, re.DOTALL)
+    columns = MINIMAL.replace('["a"]', '["temp", "dest"]')
+    assert load(write(tmp_path, f"{columns}\n{sample}")).continuous.drift.thresholds["dest"] == 1

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ml_metadata import errors
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline import metadata, node
 from pipeline.config_file import DEFAULT, load
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.node import State
 from pipeline.store import connect, database, record
 from tests import services
@@ -35,6 +37,8 @@ def refusal(url: str) -> str:
     message = str(raised.value)
     assert services.PASSWORD not in message
     assert message.startswith(url)
+    may_pass = isinstance(raised.value, UnreachableError)
+    assert may_pass == ("cannot be reached" in message)
     return message
 
 
@@ -140,6 +144,31 @@ def test_a_node_whose_store_is_away_fails_with_that_sentence(tmp_path: Path) -> 
     result = node.run_node(bound, "Source", connection=connect.connection_to(url))
     assert (result.state, result.defect) == (State.FAILED, False)
     assert "the server cannot be reached" in result.error
+    assert not result.refused  # Another try may do.
+
+
+@pytest.mark.parametrize("error", [errors.InternalError, errors.UnavailableError])
+def test_a_store_that_fails_while_it_is_asked_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[errors.StatusError]
+) -> None:
+    store = connect.opened(connect.connection_to(f"sqlite:///{tmp_path}/store.sqlite"))
+    said = "Error when executing query: MySQL server has gone away query: SELECT 1"
+
+    def fail(*_: object) -> None:
+        raise error(said)
+
+    monkeypatch.setattr(MetadataStore, "_pywrap_cc_call", fail)
+    with pytest.raises(UnreachableError) as raised:
+        store.get_contexts()
+    place = f"{tmp_path}/store.sqlite"
+    sentence = "the store does not answer: MySQL server has gone away; try again"
+    assert str(raised.value) == f"{place}: {sentence}"
+
+
+def test_what_a_store_refuses_keeps_its_kind(tmp_path: Path) -> None:
+    store = connect.opened(connect.connection_to(f"sqlite:///{tmp_path}/store.sqlite"))
+    with pytest.raises(errors.NotFoundError):
+        store.get_context_type("none")
 
 
 @contextmanager

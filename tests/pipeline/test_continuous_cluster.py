@@ -18,7 +18,7 @@ from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.continuous.cluster_runs import PATIENCE_SECONDS, ClusterRuns
-from pipeline.continuous.runs import Done, RunFailed
+from pipeline.continuous.runs import AtWorkElsewhere, Done, RunFailed
 from pipeline.runners.kfp_client import KubeflowServer
 from pipeline.store import record
 from tests.pipeline.kfp_server import KfpServer, kfp_server
@@ -158,6 +158,16 @@ def test_a_run_whose_start_was_never_confirmed_is_found_by_its_name(cluster: Clu
     cluster.api.loses_answer = lambda *_: False
     cluster.train()
     assert len(cluster.runs) == 1
+
+
+def test_a_run_that_another_runner_is_at_is_not_submitted_beside_it(cluster: Cluster) -> None:
+    facts = {"pipeline": "flights", "note": "Decision 7: Span 4: retrain.", "runner": "airflow"}
+    cluster.store.facts("scheduled-1", **facts)
+    with pytest.raises(AtWorkElsewhere, match="run scheduled-1 of it is carried out by airflow"):
+        cluster.train()
+    assert cluster.runs == []
+    cluster.store.facts("scheduled-1", **record.ended(record.FAILED, reason="no memory"))
+    assert cluster.train().pushed == "7"
 
 
 def test_a_run_that_failed_says_at_which_node_and_the_next_try_is_a_new_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pipeline import lineage
 from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
+from pipeline.continuous.lease import Lease
 from pipeline.store import decisions
 from pipeline.store.decisions import COMPLETE, FAILED, RETRAIN, RUNNING, WAIT, Facts
 from tests import services
@@ -96,6 +98,21 @@ def test_a_decision_to_wait_is_at_its_end(config: PipelineConfig) -> None:
     assert [one.pipeline for one in decisions.read(w.store)] == ["taxi", "flights"]
     (found,) = decisions.read(w.store, "flights")
     assert found.state == COMPLETE
+
+
+def test_when_spans_are_to_be_tried_again_is_kept_beside_the_lease(config: PipelineConfig) -> None:
+    until = decisions.Postponed(2, datetime(2026, 11, 25, 12, tzinfo=UTC))
+    later = decisions.Postponed(1, until.next_try + timedelta(hours=1))
+    with Lease(config) as lease:
+        with decisions.alone(config) as store:
+            decisions.postpone(store, config.name, 4, until)
+            decisions.postpone(store, config.name, 5, later)
+        lease.check()
+        with decisions.alone(config) as store:
+            assert decisions.postponed(store, config.name) == {4: until, 5: later}
+            assert decisions.postponed(store, "taxi") == {}
+            decisions.postpone(store, config.name, 4, None)
+            assert decisions.postponed(store, config.name) == {5: later}
 
 
 def test_a_store_without_decisions_has_none(config: PipelineConfig) -> None:

@@ -7,19 +7,24 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_metadata import errors
+from ml_metadata.metadata_store import MetadataStore
 
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.lease import Lease, LeaseLost
 from pipeline.continuous.runs import RefusedSpan, RunFailed
-from pipeline.store.decisions import COMPLETE, FAILED, REFUSED, RETRAIN
+from pipeline.errors import UserError
+from pipeline.store import decisions
+from pipeline.store.decisions import COMPLETE, FAILED, REFUSED, RETRAIN, RUNNING, WAIT
 from tests import services
 from tests.pipeline.continuous_world import (
     Killed,
@@ -42,19 +47,113 @@ def test_what_cannot_be_ingested_for_now_backs_off_and_is_not_skipped(
 ) -> None:
     world = World(bad={1: RunFailed("the disk is full")})
     deliver(config, 1)
-    loop = loop_of(config, world)
-    assert not loop.step()
-    assert not loop.step()
+
+    def look() -> bool:
+        return loop_of(config, world).step()  # each time another process
+
+    assert not look()
+    assert not look()
     assert world.events == ["failed"]
     world.now += timedelta(seconds=61)
-    assert not loop.step()
+    assert not look()
     world.now += timedelta(seconds=61)
-    assert not loop.step()  # the second pause is twice as long
-    assert world.events == ["failed", "failed"]
+    assert not look()  # the second pause is twice as long
+    assert [facts["outcome"] for _, facts in world.told] == [
+        "try 1: tried again from 2026-11-25 12:01:00 UTC on",
+        "try 2: tried again from 2026-11-25 12:03:01 UTC on",
+    ]
     world.now += timedelta(seconds=61)
     world.bad.clear()
-    assert loop.step()
+    assert look()
     assert verdicts(config) == [(1, RETRAIN)]
+    with decisions.alone(config) as store:
+        assert decisions.postponed(store, config.name) == {}
+
+
+def test_a_run_that_another_runner_is_at_is_waited_for_and_no_try_is_counted(
+    config: PipelineConfig,
+) -> None:
+    world = World(elsewhere="run 9 of it is carried out by airflow and has not ended")
+    deliver(config, 1)
+    loop = loop_of(config, world)
+    assert not any(loop.step() for _ in range(5))
+    assert world.events == ["decided", "waits"]
+    (one,) = kept(config)
+    assert (one.state, one.tries) == (RUNNING, 0)
+    world.elsewhere = ""
+    assert loop.step()
+    assert world.events[2:] == ["retrained"]
+
+
+def test_a_span_that_cannot_be_looked_at_holds_up_no_other(config: PipelineConfig) -> None:
+    world = World(unseen=[UserError("its statistics are damaged")])
+    for span in (1, 2):
+        deliver(config, span)
+    assert not loop_of(config, world).step()
+    assert verdicts(config) == [(2, RETRAIN)]
+    (failure,) = (facts for event, facts in world.told if event == "failed")
+    assert (failure["span"], failure["failure"]) == ("1", "its statistics are damaged")
+    world.now += timedelta(seconds=61)
+    assert loop_of(config, world).step()
+    assert verdicts(config) == [(2, RETRAIN), (1, RETRAIN)]
+
+
+def test_a_lost_lease_ends_a_pass_and_is_no_failure_of_the_span(config: PipelineConfig) -> None:
+    world = World(unseen=[LeaseLost("another process is at it")])
+    deliver(config, 1)
+    with pytest.raises(LeaseLost):
+        loop_of(config, world).step()
+    assert world.events == []
+
+
+def test_a_live_model_that_cannot_be_asked_is_told_and_decided_without(
+    config: PipelineConfig,
+) -> None:
+    world = World(asks=False, unscored="its bundle is damaged")
+    deliver(config, 1)
+    assert loop_of(config, world).step()
+    assert verdicts(config) == [(1, WAIT)]
+    assert world.events == ["failed", "decided"]
+    assert world.told[0][1]["failure"] == "its bundle is damaged"
+
+
+def test_a_look_at_a_waiting_span_that_fails_leaves_the_schedule_its_moment(
+    config: PipelineConfig,
+) -> None:
+    cron = config.continuous.model_copy(update={"cron": "0 6 * * *"})
+    config = config.model_copy(update={"continuous": cron})
+    now = datetime.now(UTC)
+    world = World(asks=False, now=now, live_since=now)
+    deliver(config, 1)
+    loop = loop_of(config, world)
+    assert loop.step()
+    world.now += timedelta(days=1)
+    world.unseen = [RunFailed("the process was ended"), RunFailed("and again")]
+    assert not loop.step()
+    assert not loop.step()
+    assert len(world.unseen) == 1  # It backs off.
+    world.now += timedelta(seconds=61)
+    assert not loop.step()
+    world.now += timedelta(seconds=121)
+    assert loop.step()
+    assert verdicts(config) == [(1, WAIT), (1, RETRAIN)]
+
+
+def test_a_run_that_was_given_up_is_asked_for_again_by_time_alone(config: PipelineConfig) -> None:
+    once = config.continuous.model_copy(update={"tries": 1})
+    config = config.model_copy(update={"continuous": once})
+    world = World(now=datetime.now(UTC), failing=["out of memory"])
+    deliver(config, 1)
+    loop = loop_of(config, world)
+    assert loop.step()
+    assert loop.step()
+    assert [one.state for one in kept(config)] == [FAILED]
+    world.now += timedelta(days=1, minutes=1)
+    assert loop.step()
+    assert [(one.verdict, one.state) for one in kept(config)] == [
+        (RETRAIN, FAILED),
+        (RETRAIN, COMPLETE),
+    ]
 
 
 def test_a_failed_run_backs_off_is_tried_again_and_given_up_at_last(
@@ -135,6 +234,25 @@ def test_one_process_at_a_time_has_the_lease_until_it_ends_or_dies(
     with pytest.raises(LeaseLost):
         dead.check()
     heir.check()
+
+
+def test_a_lease_outlasts_a_store_that_fails_for_a_while(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(config, seconds=0.6) as lease:
+        failed = threading.Event()
+
+        def fail(*_: object) -> None:
+            failed.set()
+            monkeypatch.undo()
+            raise errors.InternalError("disk I/O error")
+
+        monkeypatch.setattr(MetadataStore, "_pywrap_cc_call", fail)
+        assert failed.wait(10)
+        time.sleep(0.7)
+        with pytest.raises(LeaseLost):
+            Lease(config, seconds=0.6).renew()
+        lease.check()
 
 
 def test_a_lease_renews_itself(config: PipelineConfig) -> None:

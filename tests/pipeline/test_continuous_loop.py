@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.continuous.runs import RefusedSpan
 from pipeline.continuous.spans import Watch
-from pipeline.store.decisions import COMPLETE, REFUSED, RETRAIN, WAIT
+from pipeline.store import decisions
+from pipeline.store.decisions import COMPLETE, REFUSED, RETRAIN, WAIT, Record
 from tests.pipeline.continuous_world import World, deliver, kept, loop_of, make_config, verdicts
 
 
@@ -86,6 +89,24 @@ def test_what_was_decided_about_is_not_read_again_by_another_process(
     assert loop_of(config, World()).step()
 
 
+def test_a_pass_in_which_nothing_is_new_reads_the_decisions_once(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for span in range(1, 6):
+        deliver(config, span)
+    loop = loop_of(config, World())
+    loop.step()
+    read, reads = decisions.read, []
+
+    def counted(*given: Any) -> tuple[Record, ...]:
+        reads.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(decisions, "read", counted)
+    assert loop.step()
+    assert len(reads) == 1
+
+
 def test_another_content_of_the_same_span_is_decided_about_and_said(
     config: PipelineConfig,
 ) -> None:
@@ -117,6 +138,27 @@ def test_a_late_span_starts_a_run_only_if_the_run_would_learn_from_it(
     )
     assert used.reason.startswith("Came late. Span 4: retrain")
     assert list(world.trained.values())[1] == 5
+
+
+def test_no_run_takes_the_live_model_back_to_spans_before_those_that_it_knows(
+    config: PipelineConfig,
+) -> None:
+    world = World(bad={5: RefusedSpan("span 5 cannot be ingested: row 3 is bad")})
+    knows = lambda span: replace(  # noqa: E731
+        seen := world.observe(span), observation=replace(seen.observation, learned=(4, 5))
+    )
+    loop = loop_of(config, world)
+    loop.observe = knows
+    deliver(config, 5)
+    deliver(config, 3)
+    assert loop.step()
+    assert verdicts(config) == [(3, WAIT), (5, REFUSED)]
+    assert "the live model knows span 5, and a run would learn up to span 3 only" in (
+        kept(config)[0].reason
+    )
+    world.now += timedelta(days=2)  # Nor does time alone.
+    assert loop.step()
+    assert world.trained == {}
 
 
 def test_a_corrupt_span_is_refused_and_told_until_it_comes_mended(config: PipelineConfig) -> None:

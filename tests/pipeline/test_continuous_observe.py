@@ -18,15 +18,15 @@ from pipeline.config import Metric, PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous import live_scores
 from pipeline.continuous.observe import observe, observed_json
-from pipeline.continuous.policy import Challenger, Score
+from pipeline.continuous.policy import Challenger, Policy, Score
 from pipeline.continuous.runs import RunFailed
-from pipeline.continuous_config import DriftRule
-from pipeline.errors import UserError
+from pipeline.continuous_config import ContinuousConfig, DriftRule
+from pipeline.errors import UnreachableError, UserError
 from pipeline.lineage.observed import Observed
 from pipeline.registry.versions import Version
 from pipeline.store import decisions
 from pipeline.store.decisions import RETRAIN, WAIT, Facts
-from tests.pipeline.written_store import Writer
+from tests.pipeline.written_store import CACHED, COMPLETE, FAILED, Writer
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 SPLITS = '["train", "eval"]'
@@ -42,8 +42,8 @@ def writer(config: PipelineConfig) -> Writer:
     return Writer(config.local_root)
 
 
-def ingested(w: Writer, folder: Path, span: int, *, temp: float) -> int:
-    """The examples of a span, whose temperature is as given, and their statistics."""
+def ingested(w: Writer, folder: Path, span: int, *, temp: float, gate: int = COMPLETE) -> int:
+    """The examples of a span, whose temperature is as given, and their statistics, at the gate."""
     import tensorflow_data_validation as tfdv
 
     rows = pd.DataFrame({"temp": temp + np.arange(50.0) / 100, "late": [0, 1] * 25})
@@ -57,6 +57,7 @@ def ingested(w: Writer, folder: Path, span: int, *, temp: float) -> int:
     w.execution("ExampleGen", [], [examples], run=run)
     statistics = w.artifact("ExampleStatistics", uri=str(uri), span=span, split_names=SPLITS)
     w.execution("StatisticsGen", [examples], [statistics], run=run)
+    w.execution("DataGate", [statistics], [], run=run, state=gate)
     return examples
 
 
@@ -124,6 +125,27 @@ def test_a_new_span_is_compared_with_the_nearest_that_the_live_model_knows(
     assert seen.inputs["live_model"] == live
 
 
+def test_a_live_model_that_cannot_be_read_has_no_scores_and_it_is_said_why(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(writer, [ingested(writer, tmp_path, 1, temp=10)])
+    ingested(writer, tmp_path, 2, temp=20)
+    why: list[UserError] = [UserError("its bundle is damaged"), UnreachableError("away for now")]
+
+    def damaged(*_: Any) -> Any:
+        raise why.pop(0)
+
+    monkeypatch.setattr(live_scores, "score", damaged)
+    found = observe(config, 2).observation
+    assert (found.scores, found.unscored) == (None, "its bundle is damaged")
+    rule = ContinuousConfig.model_validate({"performance": {"auc": {"min": 0.6}}})
+    words = [one.words for one in Policy(rule).decide(found).findings]
+    said = "the live model's auc is not known on this span, because its bundle is damaged"
+    assert said in words
+    with pytest.raises(UnreachableError, match="away for now"):
+        observe(config, 2)
+
+
 def test_spans_count_from_the_last_training_even_where_its_model_was_no_better(
     config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +177,48 @@ def test_a_span_is_new_until_a_trainer_has_read_it_even_in_vain_and_again_when_i
     assert not observe(config, 1).observation.is_new
     ingested(writer, tmp_path, 1, temp=5)
     assert observe(config, 1).observation.is_new
+
+
+def test_what_the_gate_refused_is_as_if_it_had_not_come(
+    config: PipelineConfig, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_scores, "score", lambda *_: {})
+    trained(writer, [ingested(writer, tmp_path, 1, temp=0)])
+    ingested(writer, tmp_path, 2, temp=0)
+    ingested(writer, tmp_path, 2, temp=99, gate=FAILED)
+    ingested(writer, tmp_path, 3, temp=99, gate=FAILED)
+    ingested(writer, tmp_path, 4, temp=0)
+    found = observe(config, 4).observation
+    assert (found.unlearned, [one.span for one in found.drift]) == (2, [2, 4])
+    assert all(column.distance < 0.01 for one in found.drift for column in one.columns)
+
+
+def test_a_span_is_as_it_came_last_even_if_it_came_so_before(
+    config: PipelineConfig, writer: Writer, tmp_path: Path
+) -> None:
+    first = ingested(writer, tmp_path, 1, temp=0)
+    ingested(writer, tmp_path, 1, temp=5)
+    writer.execution("ExampleGen", [], [first], state=CACHED)
+    assert observe(config, 1).inputs["examples"] == first
+
+
+def test_neither_model_is_scored_on_another_delivery_of_what_it_knows(
+    config: PipelineConfig,
+    writer: Writer,
+    tmp_path: Path,
+    waiting: tuple[PipelineConfig, int],
+) -> None:
+    ingested(writer, tmp_path, 1, temp=5)
+    assert observe(config, 1).observation.scores is None
+    # The challenger was judged on span 3, which it did not learn from.
+    judged = ingested(writer, tmp_path, 3, temp=0)
+    evaluation = writer.artifact("ModelEvaluation")
+    writer.execution("Evaluator", [judged, waiting[1]], [evaluation])
+    ingested(writer, tmp_path, 3, temp=5)
+    found = observe(waiting[0], 3).observation
+    assert found.scores is not None
+    assert found.challenger is not None
+    assert found.challenger.scores is None
 
 
 def test_only_runs_that_decisions_of_this_pipeline_started_count(

@@ -11,8 +11,9 @@ import pytest
 
 from pipeline.config import EvaluateConfig, Metric, PipelineConfig, SelectConfig
 from pipeline.continuous.policy import Challenger, Observation, Score
+from pipeline.continuous.runs import RefusedSpan
 from pipeline.continuous.trial import outcome
-from pipeline.store.decisions import COMPLETE, FAILED, KEEP, PROMOTE, RETRAIN
+from pipeline.store.decisions import COMPLETE, FAILED, KEEP, PROMOTE, REFUSED, RETRAIN
 from tests.pipeline.continuous_world import (
     START,
     Killed,
@@ -99,6 +100,53 @@ def test_a_promotion_that_was_given_up_is_not_begun_anew_before_the_next_span(
     deliver(config, 2)
     assert loop_of(config, world).step()
     assert (world.live, verdicts(config)[2:]) == ("2", [(2, RETRAIN), (2, PROMOTE)])
+
+
+def test_a_trial_that_was_given_up_is_left_to_the_next_span(config: PipelineConfig) -> None:
+    once = config.continuous.model_copy(update={"tries": 2})
+    config = config.model_copy(update={"continuous": once})
+    world = World(shadow=True, auc={"2": 0.8})
+    for span in (1, 2):
+        deliver(config, span)
+    assert loop_of(config, world).step()
+    deliver(config, 3)
+    world.refusals = ["its bundle was changed"] * 3
+    assert not loop_of(config, world).step()
+    world.now += timedelta(seconds=61)
+    assert loop_of(config, world).step()
+    assert loop_of(config, world).step()
+    assert [(one.span, one.verdict, one.state) for one in kept(config)[-2:]] == [
+        (3, PROMOTE, FAILED),
+        (3, RETRAIN, COMPLETE),
+    ]
+    assert (world.live, len(world.refusals)) == ("1", 1)
+
+
+def test_a_registry_that_is_away_before_any_model_is_live_is_waited_for(
+    config: PipelineConfig,
+) -> None:
+    world = World(shadow=True, bad={2: RefusedSpan("cut short")})
+    deliver(config, 1)
+    loop = loop_of(config, world)
+    world.away = "MLflow does not answer"
+    assert not loop.step()
+    deliver(config, 2)
+    assert not loop.step()
+    assert verdicts(config) == [(2, REFUSED)]
+    told = [facts for event, facts in world.told if event == "failed"]
+    assert [one.get("span", "") for one in told] == ["", "1"]
+    world.away = ""
+    world.now += timedelta(seconds=61)
+    assert loop.step()
+    assert verdicts(config)[1:] == [(1, RETRAIN), (1, PROMOTE)]
+
+
+def test_a_challenger_that_a_person_approves_meanwhile_is_none_any_more(
+    config: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(World, "unopposed", lambda _: 1)
+    assert loop_of(config, World(shadow=True)).step()
+    assert kept(config) == []
 
 
 @pytest.fixture(scope="module")

@@ -49,30 +49,58 @@ def test_a_run_is_handed_over_until_it_has_ended(config: PipelineConfig, world: 
     found = look(config, "one")
     assert found is not None and (found["span"], found["retrain"]) == (1, True)
     assert found["note"] == f"Decision {found['decision']}: {found['reason']}"
-    assert look(config, "two") == found
+    assert look(config, "one") == found  # The same look again, as a task that is tried again.
     (decision,) = kept(config)
-    assert (decision.state, decision.run_id) == (decisions.RUNNING, "two")
+    assert (decision.state, decision.run_id) == (decisions.RUNNING, found["run_id"])
+    assert found["run_id"] == f"decision-{decision.id}-one"
+    with decisions.alone(config) as store:
+        facts = record.read(store, decision.run_id)
+    assert (facts["runner"], facts["note"]) == ("airflow", found["note"])
     assert world.ingested == [1]
-    ran(config, "two", record.SUCCEEDED)
-    assert look(config, "three") is None
-    assert [(one.state, one.run_id) for one in kept(config)] == [(decisions.COMPLETE, "two")]
+    ran(config, decision.run_id, record.SUCCEEDED)
+    assert look(config, "two") is None
+    assert [(one.state, one.tries) for one in kept(config)] == [(decisions.COMPLETE, 0)]
 
 
+@pytest.mark.parametrize("kept_how", [True, False])
 def test_a_run_that_failed_is_counted_once_and_handed_over_again(
-    config: PipelineConfig, world: World
+    config: PipelineConfig, world: World, kept_how: bool
 ) -> None:
     continuous = config.continuous.model_copy(update={"tries": 2, "backoff_seconds": 0.0})
     config = config.model_copy(update={"continuous": continuous})
     deliver(config, 1)
-    assert look(config, "one")
-    ran(config, "one", record.FAILED)
+
+    def try_it(name: str) -> str:
+        found = look(config, name)
+        assert found
+        run_id = str(found["run_id"])
+        if kept_how:  # Else its pod never began, or its time was over.
+            ran(config, run_id, record.FAILED)
+        return run_id
+
+    first = try_it("one")
+    reason = "so" if kept_how else "it ended without keeping how; see the log of its tasks"
     assert look(config, "two") is None
-    assert [(one.tries, one.failure) for one in kept(config)] == [(1, "run one: so")]
-    assert look(config, "two")
-    ran(config, "two", record.FAILED)
+    assert [(one.tries, one.failure) for one in kept(config)] == [(1, f"run {first}: {reason}")]
+    assert try_it("two") != first
     assert look(config, "three") is None
     assert [(one.tries, one.state) for one in kept(config)] == [(2, decisions.FAILED)]
     assert look(config, "three") is None
+
+
+def test_a_run_that_a_person_has_brought_to_its_end_is_not_handed_over_again(
+    config: PipelineConfig, world: World
+) -> None:
+    continuous = config.continuous.model_copy(update={"backoff_seconds": 0.0})
+    config = config.model_copy(update={"continuous": continuous})
+    deliver(config, 1)
+    found = look(config, "one")
+    assert found
+    ran(config, str(found["run_id"]), record.FAILED)
+    assert look(config, "two") is None
+    ran(config, str(found["run_id"]), record.SUCCEEDED)
+    assert look(config, "two") is None
+    assert [one.state for one in kept(config)] == [decisions.COMPLETE]
 
 
 def test_a_decision_against_a_run_is_told_and_not_asked_for_again(
@@ -102,9 +130,11 @@ def test_finish_closes_the_decision_of_a_run_that_went_well(
     config: PipelineConfig, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     deliver(config, 1)
-    assert look(config, "one")
-    arguments = argparse.Namespace(run_id="one", store=config.store_url)
-    ran(config, "one", record.FAILED)
+    found = look(config, "one")
+    assert found
+    run_id = str(found["run_id"])
+    arguments = argparse.Namespace(run_id=run_id, store=config.store_url)
+    ran(config, run_id, record.FAILED)
     ir = compile_toy(str(tmp_path))
     ir.pipeline_info.id = config.name
     for outcome, state in (

@@ -120,6 +120,23 @@ def test_without_a_schedule_a_version_is_uploaded_and_a_run_started_if_asked(
     assert run["runtime_config"]["parameters"] == {"span": "3"}
 
 
+def test_a_schedule_that_the_configuration_no_longer_has_is_deleted_by_the_next_release(
+    project: Project, api: KfpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.release(project.commit())
+    project.options += ["--set", "schedule={}"]
+    project.build(project.commit())
+    assert project.deploy("smoke") == 1
+    said = capsys.readouterr().out
+    assert "FAILED  no schedule starts anything" in said
+    assert "The schedule flights starts runs, though [schedule] says nothing of when" in said
+    for _ in range(2):
+        assert project.deploy("release") == 0
+        assert project.deploy("smoke") == 0
+    assert capsys.readouterr().out.count("Deleted the schedule flights; its runs stay.") == 1
+    assert api.things["recurringruns"] == []
+
+
 def test_status_is_a_table_of_what_is_deployed_and_what_was(
     project: Project, api: KfpServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,7 +238,8 @@ def test_the_policy_decides_in_the_image_that_is_deployed(project: Project, api:
     settings = words[5::2]
     assert f'tasks.defaults.image="{released.images[0]}"' in settings
     assert 'continuous.runner="kubeflow"' in settings
-    assert not [text for text in settings if text.startswith("kubeflow.host=")]
+    (host,) = [text for text in settings if text.startswith("kubeflow.host=")]
+    assert api.url not in host  # which is how it is reached from outside
 
 
 @pytest.mark.parametrize(

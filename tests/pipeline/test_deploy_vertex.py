@@ -101,6 +101,22 @@ def test_smoke_tells_that_the_schedule_starts_something_else(
     assert "starts runs of another package" in capsys.readouterr().out
 
 
+def test_a_schedule_that_the_configuration_no_longer_has_is_told_and_deleted(
+    project: Project, api: Vertex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.build(project.commit(), target="vertex")
+    assert project.deploy("release") == 0
+    project.options += ["--set", "schedule={}"]
+    assert project.deploy("smoke") == 1
+    assert "FAILED  no schedule starts anything" in capsys.readouterr().out
+    (schedule,) = api.schedules
+    schedule.state = types.Schedule.State.PAUSED
+    assert project.deploy("smoke") == 0
+    assert project.deploy("release") == 0
+    assert "Deleted the schedule flights" in capsys.readouterr().out
+    assert api.schedules == []
+
+
 def test_smoke_takes_back_what_is_wrong_and_not_what_could_not_be_asked(
     project: Project,
     api: Vertex,

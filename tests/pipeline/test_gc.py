@@ -130,6 +130,18 @@ def test_keeps_what_a_kept_run_took_from_the_cache(writer: Writer):
     assert removed(gc.plan(writer.config, keep=1)) == {unused}
 
 
+def test_keeps_what_the_gate_found_out_about_a_span_that_a_kept_run_took_as_it_was(
+    writer: Writer,
+):
+    examples = writer.node("run-1", "ExampleGen", "Examples")
+    statistics = writer.node("run-1", "StatisticsGen", "ExampleStatistics", [examples])
+    report = writer.node("run-1", "DataGate", "GateReport", [statistics])
+    model = writer.node("run-1", "Trainer", "Model", [examples])
+    writer.execution("run-2", "Window", [], [examples])
+    assert removed(gc.plan(writer.config, keep=1)) == {model}
+    assert {examples, statistics, report} <= set(writer.states())
+
+
 def test_the_folder_of_a_run_stays_as_long_as_something_that_it_made(writer: Writer):
     old = writer.node("run-1", "Transform", "TransformGraph")
     for run in ("run-2", "run-3"):

@@ -41,6 +41,7 @@ def api() -> Iterator[KfpServer]:
 
 def configured(api: KfpServer, *overrides: str) -> PipelineConfig:
     here = [f'kubeflow.host="{api.url}/"', "kubeflow.service_account='runner'"]
+    here += ["schedule.cron='0 6 2 * *'"]
     return load(PROJECT / "configs/flights-kubeflow.toml", [*here, *overrides])
 
 

@@ -68,7 +68,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def there(api: KfpServer) -> list[str]:
-    return ["--set", f"kubeflow.host='{api.url}'"]
+    return ["--set", f"kubeflow.host='{api.url}'", "--set", "schedule.cron='0 6 2 * *'"]
 
 
 @pytest.mark.parametrize(

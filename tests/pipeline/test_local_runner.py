@@ -103,12 +103,14 @@ def test_a_users_mistake_is_told_in_its_own_words_without_a_traceback(
 ) -> None:
     result = run_toy(tmp_path, connection, "one", "user error")["Left"]
     assert (result.error, result.defect) == ("row 3 is bad; mend it", False)
+    assert result.refused
     assert "Traceback" not in (tmp_path / "Left.log").read_text().partition("row 3")[0]
 
 
 def test_a_defect_leaves_its_traceback_in_the_log(tmp_path: Path, connection) -> None:
     result = run_toy(tmp_path, connection, "one", "defect")["Left"]
     assert (result.error, result.defect) == ("ZeroDivisionError: division by zero", True)
+    assert not result.refused
     assert "Traceback" in (tmp_path / "Left.log").read_text()
 
 

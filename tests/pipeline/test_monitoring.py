@@ -20,6 +20,8 @@ from pipeline.config import PipelineConfig
 from pipeline.config_file import load
 from pipeline.continuous.policy import Rule
 from pipeline.continuous_config import BudgetRule, ContinuousConfig
+from pipeline.errors import UserError
+from pipeline.files import storage
 from pipeline.monitoring import history, pages, prometheus, replay
 from pipeline.monitoring.history import History
 from pipeline.store import decisions
@@ -35,6 +37,7 @@ from tests.pipeline.monitored_store import (
     SECOND,
 )
 from tests.pipeline.written_store import Writer
+from tools.notebooks import NOTEBOOKS
 
 VERDICTS = {1: RETRAIN, 2: WAIT, 3: WAIT, 4: RETRAIN, 5: RETRAIN, 6: REFUSED}
 SAMPLE = re.compile(
@@ -167,6 +170,53 @@ def test_prometheus_reads_the_newest_state(found: History) -> None:
     assert told[f'live_model_version_info{{{of},version="{SECOND}",framework="xgboost"}}'] == 1
     last = told[f"last_decision_timestamp_seconds{{{of}}}"]
     assert last == found.decisions[0].when.timestamp()
+    assert told[f"last_span_timestamp_seconds{{{of}}}"] == last
+
+
+def test_what_is_not_known_is_no_0_for_prometheus(found: History) -> None:
+    """Of the first span nothing could be compared with a model."""
+    first = replace(found, decisions=lineage.Decisions(found.decisions[-1:]))
+    told = {name.partition("{")[0] for name in series(prometheus.render(first))}
+    assert {"span", "span_rows", "last_span_timestamp_seconds"} <= told
+    assert not told & {"unlearned_spans", "drifted_columns", "column_distance", "live_score"}
+
+
+def test_another_decision_about_a_span_is_no_new_span(found: History) -> None:
+    again = replace(found.decisions[-1], when=found.decisions[0].when + timedelta(days=30))
+    later = replace(found, decisions=lineage.Decisions([again, *found.decisions]))
+    told, before = (series(prometheus.render(one)) for one in (later, found))
+    changed = {name.partition("{")[0] for name in told if told[name] != before[name]}
+    assert "last_decision_timestamp_seconds" in changed
+    assert "last_span_timestamp_seconds" not in changed
+
+
+def test_a_run_is_linked_to_the_page_that_there_is(root: Path) -> None:
+    config = monitored_store.config_of(root)
+    writer = Writer(root)
+    artifact = root / "Report" / "report" / "33"
+    report = writer.artifact("Report", uri=str(artifact))
+    writer.execution("Report", [], [report], run="run-2")
+    assert 'href="../Report' not in pages.rendered(history.read(config))
+    artifact.mkdir(parents=True)
+    (artifact / "index.html").touch()
+    assert 'href="../Report/report/33/index.html">run-2<' in pages.rendered(history.read(config))
+    asked = root / "runs" / "run-2" / "report.html"
+    asked.parent.mkdir(parents=True)
+    asked.touch()
+    assert 'href="../runs/run-2/report.html">run-2<' in pages.rendered(history.read(config))
+
+
+def test_of_a_root_in_a_bucket_the_files_lie_there_too(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PipelineConfig, "local_root", tmp_path)
+    sent: dict[str, bytes] = {}
+    monkeypatch.setattr(storage, "write", sent.__setitem__)
+    url = f"store.url='sqlite:///{written}/metadata.sqlite'"
+    pages.write(load(overrides=["root='gs://bucket/flights'", url]))
+    names = (pages.PAGE_FILE, pages.TABLE_FILE, pages.METRICS_FILE)
+    assert list(sent) == [f"gs://bucket/flights/monitoring/{name}" for name in names]
+    assert all((tmp_path / "monitoring" / name).is_file() for name in names)
 
 
 def test_prometheus_text_has_no_more_series_when_there_are_more_spans(found: History) -> None:
@@ -235,6 +285,23 @@ def test_what_comes_next_needs_no_new_span(found: History) -> None:
     assert later[Rule.BUDGET].value == 0
 
 
+def test_what_comes_next_counts_what_a_run_by_hand_has_learned(root: Path) -> None:
+    config, writer = monitored_store.config_of(root), Writer(root)
+    examples = writer.artifact("Examples", span=5)
+    writer.execution("ExampleGen", [], [examples], run="by-hand")
+    model = writer.artifact("Model", framework="xgboost", digest="by-hand")
+    writer.execution("Trainer.xgboost", [examples], [model], run="by-hand")
+    found = history.read(config)
+    (age,) = (f for f in replay.coming(found, datetime.now(UTC)) if f.rule is Rule.AGE)
+    assert age.value == 0
+
+
+def test_without_a_decision_the_table_says_what_to_call(found: History) -> None:
+    assert len(found.frame()) == len(found.decisions)
+    with pytest.raises(UserError, match="python -m pipeline continuous --once"):
+        replace(found, decisions=lineage.Decisions()).frame()
+
+
 def test_the_command_prints_a_line_for_each_span_and_writes_the_files(
     ask: Callable[..., str], root: Path
 ) -> None:
@@ -242,7 +309,8 @@ def test_the_command_prints_a_line_for_each_span_and_writes_the_files(
     assert [line.split()[0] for line in told[1:7]] == list("123456")
     assert "3: temp 0.46, dewp 0.41, pressure 0.35" in told[4]
     assert f"{AUC[4]:.4f} (" in told[4]
-    assert told[5].split()[-3:] == ["retrain", "(failed)", SECOND]
+    assert f"retrain (failed)  {SECOND}  {MISSED}" in told[5]
+    assert "Span 6: refused, because" in told[6]
     assert told[7] == f"Page: {root}/monitoring/index.html"
     there = {file.name for file in (root / "monitoring").iterdir()}
     assert there == {pages.PAGE_FILE, pages.TABLE_FILE, pages.METRICS_FILE}
@@ -257,10 +325,46 @@ def test_the_command_gives_one_form_and_nothing_else(
     assert lines[3]["drifted_columns"] == ["temp", "dewp", "pressure"]
     assert lines[4]["decisions"][0]["failure"] == MISSED
     assert ask("--csv", "-") == pages.table(found.decisions)
-    file = root / "textfile" / "flights.prom"
+    file = root / "flights.prom"
     assert ask("--prometheus", str(file)) == ""
     assert series(file.read_text())
     assert not (root / "monitoring").exists()
+
+
+def cells(root: Path) -> list[str]:
+    """The code of the notebook, about the store below `root`."""
+    notebook = json.loads((NOTEBOOKS / "04_continuous_training.ipynb").read_text())
+    code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    return [f"CONFIG, SET = 'configs/flights.toml', [{f'root={str(root)!r}'!r}]", *code[1:]]
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, WAIT, RETRAIN])
+def test_the_notebook_shows_what_there_is_where_little_is_known(
+    verdict: str, tmp_path: Path
+) -> None:
+    facts = decisions.Facts("flights", 7, "ab", "cd", verdict, "Span 7.", "[]", "{}")
+    decisions.write(Writer(tmp_path).store, facts, {})
+    names: dict[str, object] = {"display": print}
+    for cell in cells(tmp_path):
+        exec(cell, names)
+
+
+def test_the_notebook_says_where_nothing_is_decided(tmp_path: Path) -> None:
+    Writer(tmp_path).facts("run-1", pipeline="flights")
+    assign, imports, first, *_ = cells(tmp_path)
+    with pytest.raises(UserError, match="nothing is decided yet about flights"):
+        exec("\n".join([assign, imports, first]), {})
+
+
+@pytest.mark.parametrize("file", ["", "none/history.csv"], ids=["folder", "no folder"])
+def test_a_file_has_to_be_one_in_a_folder_that_is_there(
+    file: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = set(root.iterdir())
+    place = str(root / file)
+    assert main(["monitor", "--csv", place, "--set", f"root={json.dumps(str(root))}"]) == 2
+    assert f"{place}: expected the name of a file" in capsys.readouterr().err
+    assert set(root.iterdir()) == there
 
 
 def test_what_goes_wrong_with_the_page_stops_no_loop(

@@ -15,6 +15,7 @@ from kfp import components
 
 import kubeflow_runner
 from pipeline.__main__ import parser
+from pipeline.cluster.kfp_connection import IN_CLUSTER_HOST
 from pipeline.cluster.kfp_settings import Target
 from pipeline.cluster.remote import Package
 from pipeline.config import PROJECT
@@ -65,14 +66,23 @@ def test_the_task_calls_the_policy_with_the_settings_it_was_compiled_with() -> N
     assert said[:3] == ["python", "-m", "pipeline"]
     arguments = parser().parse_args(said[3:])
     assert arguments.once and str(arguments.config) == "configs/flights-kubeflow.toml"
-    # From within the cluster its server is reached in another way.
-    assert arguments.set == ["data.window=2", 'continuous.runner="kubeflow"']
+    # From within the cluster its server is reached in another way, whatever the file says.
+    assert arguments.set[:2] == ["data.window=2", 'continuous.runner="kubeflow"']
+    inside = load(CONFIG, ['kubeflow.auth="token"', *arguments.set]).kubeflow
+    assert (inside.host, inside.auth) == (IN_CLUSTER_HOST, "none")
+    assert not any("localhost" in word for word in said)
 
 
 def test_on_vertex_it_starts_runs_there_and_its_time_is_limited() -> None:
     said = words(compiled(*ON_VERTEX, target="vertex"))
     assert said[:3] == ["timeout", "--kill-after=30", "43200"]
     assert said[-1] == 'continuous.runner="vertex"'
+
+
+def test_where_a_token_of_the_pod_is_asked_for_the_cronjob_is_named() -> None:
+    with pytest.raises(UserError, match="have the CronJob of deploy/kubernetes/continuous call"):
+        compiled('kubeflow.auth="in-cluster"')
+    compiled('kubeflow.auth="in-cluster"', *ON_VERTEX, target="vertex")
 
 
 def test_a_configuration_that_the_image_does_not_hold_is_refused(tmp_path: Path) -> None:
@@ -88,7 +98,7 @@ def test_kubeflow_starts_it_by_the_clock_beside_the_schedule_of_the_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["--pipeline", "continuous", "--set", f"kubeflow.host={json.dumps(api.url)}"]
-    options += ["--set", "schedule.cron='0 * * * *'"]
+    options += ["--set", "continuous.look_cron='30 * * * *'"]
     assert kubeflow_runner.main(["schedule", *options]) == 0
     assert kubeflow_runner.main(["schedule", *options]) == 0
     assert "Nothing to do: this is already the schedule flights-continuous" in (
@@ -96,7 +106,7 @@ def test_kubeflow_starts_it_by_the_clock_beside_the_schedule_of_the_runs(
     )
     (made,) = api.things["recurringruns"]
     assert made["display_name"] == "flights-continuous"
-    assert made["trigger"]["cron_schedule"] == {"cron": "0 0 * * * *"}
+    assert made["trigger"]["cron_schedule"] == {"cron": "0 30 * * * *"}
     assert (made["max_concurrency"], made["mode"]) == ("1", "ENABLE")
     (version,) = api.things["versions"]
     assert Package(version["package"]).tasks == ["continuous"]
@@ -115,6 +125,7 @@ def test_vertex_starts_it_by_the_clock(
     (schedule,) = vertex.schedules
     assert schedule.display_name == "flights-continuous"
     assert schedule.max_concurrent_run_count == 1
+    assert schedule.cron == "TZ=UTC 0 * * * *"
     job = types.PipelineJob.pb(schedule.create_pipeline_job_request.pipeline_job)
     spec = json_format.MessageToDict(job.pipeline_spec)
     assert list(spec["root"]["dag"]["tasks"]) == ["continuous"]

@@ -234,7 +234,7 @@ def test_pages_are_served_as_the_store_is_now(server: Server, root: Path, drawn:
     "path",
     [
         "/run-9/report.html",
-        "/runs/",
+        "/runs/run-1",
         "/../metadata.sqlite",
         "/%2e%2e/metadata.sqlite",
         "/%2e%2e%2fmetadata.sqlite/report.html",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tfx.dsl.io import fileio
 
-from pipeline.errors import UserError
+from pipeline.errors import UnreachableError, UserError
 from pipeline.files import filesystem, storage
 from tests import object_stores
 from tests.object_stores import BUCKET
@@ -191,7 +191,7 @@ def test_a_bucket_that_is_not_there_is_said_in_words(store: str, tmp_path: Path)
         lambda: storage.write(missing, b""),
         lambda: fileio.makedirs(missing),
     ):
-        with pytest.raises(UserError, match="Check that the bucket is there"):
+        with pytest.raises(UnreachableError, match="Check that the bucket is there"):
             act()
 
 

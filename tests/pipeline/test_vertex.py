@@ -164,6 +164,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vertex]:
 def server(*overrides: str) -> VertexServer:
     here = ["root='gs://bucket/flights'", "vertex.project='my-project'"]
     here += ["vertex.location='us-east1'", "schedule.timezone='America/New_York'"]
+    here += ["schedule.cron='0 6 2 * *'"]
     return VertexServer(load(PROJECT / "configs/flights-kubeflow.toml", [*here, *overrides]))
 
 

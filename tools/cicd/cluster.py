@@ -36,6 +36,7 @@ guards = []
 thresholds = {{ auc = {{ min = 0.5 }} }}
 
 [schedule]
+cron = "0 6 2 * *"
 timezone = "UTC"
 
 [tasks]

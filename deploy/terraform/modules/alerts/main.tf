@@ -31,6 +31,15 @@ locals {
       EOT
       help     = "The line names the task and the reason; `python -m pipeline show newest` has more."
     }
+    failed-policy = {
+      title    = "The policy failed"
+      severity = "ERROR"
+      filter   = <<-EOT
+        (${local.tasks})
+        (textPayload=~"^([0-9:]{8} failed: |python -m pipeline continuous: )" OR jsonPayload.message=~"^([0-9:]{8} failed: |python -m pipeline continuous: )")
+      EOT
+      help     = "The line says of which decision, why, and whether it is tried again; `python -m pipeline monitor` has more."
+    }
     drift = {
       title    = "The data moved"
       severity = "WARNING"

@@ -19,7 +19,7 @@ variable "logs" {
 }
 
 variable "image_version" {
-  description = "Composer's image, as composer-3-airflow-2."
+  description = "Composer's image, as composer-3-airflow-2.11."
   type        = string
 }
 

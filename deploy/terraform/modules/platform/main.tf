@@ -32,6 +32,10 @@ locals {
   vertex  = var.kubeflow == null
   airflow = var.composer == null ? {} : { composer = local.members["composer"] }
   members = module.identities.members
+
+  # One decides: where Airflow does, neither new data nor the clock has the policy decide elsewhere.
+  airflow_decides = var.composer == null ? false : var.composer.policy
+  triggers        = local.airflow_decides ? setsubtract(var.triggers, ["new-data"]) : var.triggers
 }
 
 resource "google_project_service" "this" {
@@ -177,7 +181,7 @@ module "builds" {
   region              = var.region
   github              = var.github
   github_token_secret = module.secrets.ids["github-token"]
-  triggers            = var.triggers
+  triggers            = local.triggers
   approval            = var.approval
   nightly             = { cron = var.nightly_cron, time_zone = var.time_zone }
   machine_type        = var.machine_type
@@ -192,7 +196,7 @@ module "builds" {
 
 module "events" {
   source = "../events"
-  count  = contains(var.triggers, "new-data") ? 1 : 0
+  count  = contains(local.triggers, "new-data") ? 1 : 0
 
   name          = var.name
   region        = var.region

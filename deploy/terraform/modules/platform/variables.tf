@@ -129,18 +129,18 @@ variable "composer" {
   description = <<-EOT
     A Cloud Composer 3 environment that runs the pipeline by Airflow: its image; the subnetwork in
     that network; whether runs follow the policy ([continuous]) or the configuration's [schedule].
-    Null: none.
+    With the policy there is no trigger new-data, and no policy_cron: one decides. Null: none.
   EOT
   type = object({
-    image_version = optional(string, "composer-3-airflow-2")
+    image_version = optional(string, "composer-3-airflow-2.11")
     subnetwork    = optional(string)
     policy        = optional(bool, true)
   })
   default = null
 
   validation {
-    condition     = var.composer == null || can(regex("^composer-3-airflow-[23]", var.composer.image_version))
-    error_message = "An image of Composer is written composer-3-airflow-2, or with more of its version."
+    condition     = var.composer == null || can(regex("^composer-3-airflow-(2[.]1[1-9]|3)\\b", var.composer.image_version))
+    error_message = "The DAG takes Airflow 2.11 or 3: an image composer-3-airflow-2.11, or a later one."
   }
 
   validation {
