@@ -242,7 +242,8 @@ def _why(connection: pb.ConnectionConfig, error: Exception) -> str:
 
 def _without_query(error: Exception) -> str:
     text = str(error).removeprefix("Error when executing query: ").partition(" query:")[0]
-    return text.removeprefix("PostgreSQL metadata source error: ERROR:  ").partition("\n")[0]
+    text = text.removeprefix("PostgreSQL metadata source error: ").partition("\n")[0]
+    return text.removeprefix("ERROR:  ").removeprefix("FATAL:  ") or "it hung up"
 
 
 def _is_another_database(file: str) -> bool:

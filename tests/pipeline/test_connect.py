@@ -147,6 +147,19 @@ def test_a_node_whose_store_is_away_fails_with_that_sentence(tmp_path: Path) -> 
     assert not result.refused  # Another try may do.
 
 
+def test_a_server_that_hangs_up_is_a_sentence(server: services.Server) -> None:
+    url = server.database()
+    store, name = connect.opened(connect.connection_to(url)), url.rpartition("/")[2]
+    if server.scheme == "postgresql":
+        ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='{name}'"
+        server.sql(ends)
+    else:
+        ask = f"SELECT id FROM information_schema.processlist WHERE db='{name}'"
+        server.sql(*(f"KILL {number}" for number in server.sql(ask).split()))
+    with pytest.raises(UnreachableError, match=r"the store does not answer: .+; try again"):
+        store.get_contexts()
+
+
 @pytest.mark.parametrize("error", [errors.InternalError, errors.UnavailableError])
 def test_a_store_that_fails_while_it_is_asked_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[errors.StatusError]
