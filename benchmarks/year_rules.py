@@ -12,11 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import local_runner
 from custom_components.evaluator.verdict import LIVE
-from pipeline import lineage
+from pipeline import lineage, runs
 from pipeline.config import Metric, PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.challengers import Registered
@@ -163,7 +163,9 @@ class _Runs(LocalRuns):
           UserError: it failed.
         """
         begin = time.monotonic()
-        if self._run(["--span", str(FIRST)], lambda: None):
+        with self._alone() as lock:
+            code = self._run(["--span", str(FIRST)], lock, lambda: None)
+        if code:
             raise UserError(f"the first model's run failed; see {self.log}")
         return time.monotonic() - begin
 
@@ -188,8 +190,9 @@ class _Runs(LocalRuns):
             "judged": _judged(run),
         }
 
-    def _run(self, options: Sequence[str], meanwhile: Callable[[], None]) -> int:
-        code = apart(_local_runner, [*self._words, "--plain", *options], self.log)
+    def _run(self, options: Sequence[str], lock: TextIO, meanwhile: Callable[[], None]) -> int:
+        words = [*self._words, "--plain", *options]
+        code = apart(_local_runner, words, self.log, lock.fileno())
         meanwhile()
         return code
 
@@ -210,7 +213,8 @@ def apart(function: Callable[..., Result], *arguments: Any) -> Result:
         return pool.submit(function, *arguments).result()
 
 
-def _local_runner(words: Sequence[str], log: Path) -> int:
+def _local_runner(words: Sequence[str], log: Path, lock: int) -> int:
+    os.environ[runs.LOCK_VARIABLE] = str(lock)
     with log.open("a") as output, redirect_stdout(output), redirect_stderr(output):
         return local_runner.main(words)
 

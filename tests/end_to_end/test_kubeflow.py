@@ -6,6 +6,7 @@ The store is a server's, as on a cluster; each step asks it what happened.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import os
@@ -277,6 +278,8 @@ def lasting(file: Path) -> str:
         verdict = json.loads(file.read_bytes())
         kept = {key: verdict[key] for key in ("candidates", "blessed", "members", "models")}
         content = json.dumps(kept).encode()
+    elif file.name.endswith(".json.gz"):
+        content = gzip.decompress(file.read_bytes())
     elif file.suffix == ".gz":
         rows = tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator()
         content = b"".join(

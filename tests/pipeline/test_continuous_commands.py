@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ from pipeline.errors import UserError
 from pipeline.tasks import finish
 from tests import services
 from tests.pipeline.continuous_world import World, deliver, loop_of, make_config
+
+
+@pytest.fixture(autouse=True)
+def _sigterm() -> Iterator[None]:
+    """What a command does on SIGTERM is its process's, which is that of other tests here."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_help_imports_nothing_heavy() -> None:

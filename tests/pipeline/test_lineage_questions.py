@@ -112,7 +112,8 @@ def test_many_nodes_are_not_named_one_by_one(tmp_path: Path, asked: Asked) -> No
         (name, f"run-{i:03}") for i in range(100) for name in ("Trainer.keras", "Trainer.sklearn")
     ]
     assert {node.run.pipeline for node in readers} == {"flights"}
-    assert asked["GetContextsByExecution"] == 2 * 32
+    # 32 of each node, and those of runs that began in the same millisecond.
+    assert asked["GetContextsByExecution"] < len(readers) / 2
 
 
 def test_nodes_of_runs_at_the_same_time_are_told_apart(tmp_path: Path) -> None:
