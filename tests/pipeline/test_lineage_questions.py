@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ def write_trainings(w: Writer, runs: int) -> int:
     """A schema that each run's trainers read, and a backfill that begins within each run."""
     schema = w.artifact("Schema")
     for i in range(runs):
+        time.sleep(0.001)  # Each begins after all of the one before: the store counts milliseconds.
         put_runs(w, [f"run-{i:03}"])
         w.execution("Trainer.keras", [schema], [], run=f"run-{i:03}")
         put_runs(w, [f"run-{i:03}-span-1"])
@@ -112,8 +114,7 @@ def test_many_nodes_are_not_named_one_by_one(tmp_path: Path, asked: Asked) -> No
         (name, f"run-{i:03}") for i in range(100) for name in ("Trainer.keras", "Trainer.sklearn")
     ]
     assert {node.run.pipeline for node in readers} == {"flights"}
-    # 32 of each node, and those of runs that began in the same millisecond.
-    assert asked["GetContextsByExecution"] < len(readers) / 2
+    assert asked["GetContextsByExecution"] == 2 * 32
 
 
 def test_nodes_of_runs_at_the_same_time_are_told_apart(tmp_path: Path) -> None:
