@@ -14,7 +14,8 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from custom_components.evaluator import verdict
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
+from pipeline.evaluate_config import Metric
 from pipeline.store import connect, database, record
 
 NODES = 16

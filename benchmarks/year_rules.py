@@ -17,7 +17,7 @@ from typing import Any, TextIO, TypeVar
 import local_runner
 from custom_components.evaluator.verdict import LIVE
 from pipeline import lineage, runs
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.challengers import Registered
 from pipeline.continuous.lease import Lease
@@ -26,6 +26,7 @@ from pipeline.continuous.observe import Seen, observe
 from pipeline.continuous.runs import Done, LocalRuns
 from pipeline.continuous.spans import Arrival, Watch
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.housekeeping import backup
 from pipeline.lineage.run import Run
 from pipeline.quiet import errors_to

@@ -16,8 +16,9 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics
 from custom_components.artifacts import GateReport
 from custom_components.drift import measure_drift
 from custom_components.gate_report import FILE, Drift, Finding, Kind, Report
-from pipeline.config import FeaturesConfig, GateConfig, Severity
+from pipeline.config import GateConfig, Severity
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 
 _DRIFT_SPLIT = "train"
 """The split whose spans are compared: what models learn from, and the larger sample."""

@@ -8,7 +8,8 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from custom_components.gate_report import Drift, Measure
-from pipeline.config import FeaturesConfig, GateConfig
+from pipeline.config import GateConfig
+from pipeline.features_config import FeaturesConfig
 
 _Columns = dict[str, statistics_pb2.FeatureNameStatistics]
 

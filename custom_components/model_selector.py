@@ -22,8 +22,8 @@ from custom_components.evaluator.verdict import ENSEMBLE, Verdict
 from custom_components.selection import FILE, JUDGED_MODEL_URIS, SOURCE_MODEL_URI, Selection
 from models import ensemble, manifest
 from models.manifest import Manifest
-from pipeline.config import EvaluateConfig, Metric, SelectConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 
 # This module cannot say `from __future__ import annotations`: the decorator reads the annotations
 # below as objects, not as text. See `data_gate` for this style of component.

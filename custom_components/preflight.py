@@ -15,8 +15,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import ExampleStatistics, Schema
 
-from pipeline.config import EvaluateConfig, FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig
+from pipeline.features_config import FeaturesConfig
 
 _TRAIN, _EVAL = "train", "eval"
 _FEW_EVAL_ROWS = 100

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 
 FILE = "selection.json"
 """The selection's name in the artifact's folder."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from custom_components.evaluator.verdict import ENSEMBLE, LIVE, Slice, Verdict
 from custom_components.selection import Candidate, Interval, Selection
 from custom_components.selector_words import Words
-from pipeline.config import EvaluateConfig, Metric, SelectConfig
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 
 DUST = 1e-9
 """Differences below are rounding."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from custom_components.evaluator.verdict import LIVE, Verdict
 from custom_components.selection import Interval
-from pipeline.config import SelectConfig
+from pipeline.evaluate_config import SelectConfig
 
 _OBJECTIONS = 3
 """So many objections to a candidate are said, lest dozens of slices hide the rest."""

@@ -23,7 +23,7 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from models.bundle import EXAMPLES, EXAMPLES_SIGNATURE, RAW_SIGNATURE
 from models.features import tensor
 from models.manifest import Type
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 
 Tensors: TypeAlias = dict[str, tf.Tensor]
 _Spec: TypeAlias = tf.io.FixedLenFeature | tf.io.VarLenFeature

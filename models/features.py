@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
 
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 
 LABEL = "label"
 """What is predicted: int64, 0 or 1."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 
-from pipeline.config import Metric
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models import features
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor
 Tensors: TypeAlias = dict[str, tf.Tensor]

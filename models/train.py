@@ -28,8 +28,8 @@ from pydantic import ValidationError
 
 from models import threads
 from pipeline import config_file, progress, provenance
-from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 from pipeline.lazy import imports
 from pipeline.train_config import GOES_ON, Framework, TrainConfig
 

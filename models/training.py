@@ -32,8 +32,8 @@ from models.bundle import CATEGORIES, NUMBERS, PROBABILITY, TRANSFORM, Predict, 
 from models.dataset import Rows, matrices, read
 from models.features import ModelInputs
 from models.manifest import EXAMPLE_ROW_FILE, Base, Manifest
-from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 from pipeline.provenance import Provenance
 from pipeline.train_config import Framework, TrainConfig
 

@@ -25,6 +25,8 @@ from pipeline.cluster_config import (
 from pipeline.continuous_config import ContinuousConfig
 from pipeline.data_config import DataConfig
 from pipeline.errors import nearest
+from pipeline.evaluate_config import EvaluateConfig, JudgedOn, Metric, SelectConfig
+from pipeline.features_config import FeaturesConfig
 from pipeline.sections import Column, Location, Section, Share
 from pipeline.train_config import TrainConfig, TuneConfig
 
@@ -41,71 +43,9 @@ class Severity(StrEnum):
     STOP = "stop"
 
 
-class Metric(StrEnum):
-    """The metrics of a binary classifier that the evaluator computes."""
-
-    AUC = "auc"
-    LOG_LOSS = "log_loss"
-    CALIBRATION = "calibration"
-    ACCURACY = "accuracy"
-    PRECISION = "precision"
-    RECALL = "recall"
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger value is a better model; calibration is best at 1, so neither."""
-        return self not in (Metric.LOG_LOSS, Metric.CALIBRATION)
-
-
 def absolute(location: str) -> str:
     """`location` as every process understands it: absolute, or a URL (gs://…) as it is."""
     return location if "://" in location else str(PROJECT / location)
-
-
-class FeaturesConfig(Section):
-    """The columns: the one list from which preprocessing, models and serving are made."""
-
-    label: Column
-    """The column to predict: 0 or 1."""
-    numeric: tuple[Column, ...] = ()
-    """Numbers: scaled to mean 0 and variance 1; missing ones set to the mean and flagged."""
-    categorical: tuple[Column, ...] = ()
-    """Strings or integers of few values: a vocabulary each, with a place for unseen ones."""
-    cyclical: dict[Column, Annotated[float, Field(gt=0)]] = {}
-    """Numbers that wrap around, with their period, as in hour = 24: sine and cosine of each."""
-    bucketized: dict[Column, Annotated[int, Field(ge=2)]] = {}
-    """Numbers of which the rank matters, with a number of buckets: each bucket holds as many rows
-    as the next and is a category, as in latitude = 10."""
-    keep: tuple[Column, ...] = ()
-    """Ingested and checked, for splits and slices, but not predicted from."""
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The raw columns that a model needs for a prediction, in the order of the config."""
-        return (*self.numeric, *self.categorical, *self.cyclical, *self.bucketized)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every raw column that is ingested."""
-        return (*self.inputs, *self.keep, self.label)
-
-    @model_validator(mode="after")
-    def _each_column_has_one_role(self) -> Self:
-        if self.label in self.inputs:
-            raise ValueError(
-                f"the label {self.label!r} is also a feature: a model that sees the label learns "
-                "nothing else; take it out of the features"
-            )
-        seen: set[str] = set()
-        for column in self.columns:
-            if column in seen:
-                raise ValueError(f"column {column!r} is named twice; give it one role")
-            seen.add(column)
-        if not self.inputs:
-            raise ValueError(
-                "no features: name columns in numeric, categorical, cyclical or bucketized"
-            )
-        return self
 
 
 class GateConfig(Section):
@@ -123,106 +63,6 @@ class GateConfig(Section):
     """Thresholds of single features, in place of the two above."""
     min_rows: Annotated[int, Field(ge=0)] = 100
     """A span with fewer rows stops the run."""
-
-
-class Threshold(Section):
-    """Bounds that a metric must keep for a model to be blessed."""
-
-    min: float | None = None
-    """Lowest value allowed."""
-    max: float | None = None
-    """Highest value allowed."""
-    max_regression: Annotated[float, Field(ge=0)] | None = None
-    """How much worse than the live model it may be, in the metric's unit."""
-
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Self:
-        if self.min is None and self.max is None and self.max_regression is None:
-            raise ValueError("needs at least one of min, max, max_regression")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}: no value can pass")
-        return self
-
-
-class SliceGuard(Section):
-    """A bound that every slice of some columns must keep, so that no group pays for the average."""
-
-    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
-    """The slice's columns: each combination of their values is a slice."""
-    metric: Metric = Metric.AUC
-    """What is compared."""
-    max_regression: Annotated[float, Field(ge=0)] = 0.05
-    """How much worse than the live model a slice may be, in the metric's unit."""
-    min_rows: Annotated[int, Field(ge=1)] = 500
-    """Slices with fewer rows are reported, not judged: their metrics are mostly noise."""
-
-
-class JudgedOn(StrEnum):
-    """Which rows judge; none of them is one that a candidate has learned from."""
-
-    WINDOW = "window"
-    NEWEST = "newest"
-    UNSEEN = "unseen"
-
-
-class EvaluateConfig(Section):
-    """How models are judged."""
-
-    on: JudgedOn = JudgedOn.NEWEST
-    """newest: the eval split of the newest span. window: of every span of the window. unseen: all
-    of the newest span, which is left out of the window then: no candidate learns from it."""
-
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = tuple(Metric)
-    """What is computed, overall and for each slice."""
-    thresholds: dict[Metric, Threshold] = {}
-    """What must hold overall."""
-    slices: tuple[Annotated[tuple[Column, ...], Field(min_length=1)], ...] = ()
-    """Columns to slice by: [["carrier"], ["origin", "carrier"]]."""
-    guards: tuple[SliceGuard, ...] = ()
-    """What must hold for every slice."""
-    decision_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The probability from which a row counts as a 1, for accuracy, precision and recall."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Of the intervals that are given with the metrics."""
-    replicates: Annotated[int, Field(ge=100)] = 1000
-    """Samples of the bootstrap from which intervals and differences between models are told."""
-
-    @model_validator(mode="after")
-    def _judges_only_what_it_computes(self) -> Self:
-        for metric in self.thresholds:
-            if metric not in self.metrics:
-                raise ValueError(
-                    f"thresholds.{metric}: the metric is not in metrics; add it there or drop this"
-                )
-        for guard in self.guards:
-            if guard.metric not in self.metrics:
-                raise ValueError(f"a guard needs {guard.metric}, which is not in metrics; add it")
-            if guard.columns not in self.slices:
-                raise ValueError(
-                    f"a guard watches slices by {list(guard.columns)}, which are not in slices; "
-                    "add them"
-                )
-        return self
-
-
-class SelectConfig(Section):
-    """Which of the blessed models goes live."""
-
-    metric: Metric = Metric.AUC
-    """What the best is best in."""
-    margin: float = 0.0
-    """How much better than the live model, in the metric's unit. Below 0: how much worse will do,
-    for a newer model."""
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
-    """Share of the bootstrap's samples in which it must be so; what falls short is a tie."""
-    max_slice_loss: Annotated[float, Field(ge=0)] | None = 0.05
-    """How much worse than the live model a guarded slice may be in `metric`."""
-    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Median of the milliseconds for one raw row."""
-    max_size_mb: Annotated[float, Field(gt=0)] | None = None
-    """Megabytes of the model's folder."""
-    ensemble: Annotated[int, Field(ge=0)] = 3
-    """The mean of so many of the best models is one more candidate; 0 or 1: none."""
 
 
 class CanaryConfig(Section):
@@ -367,6 +207,38 @@ class PipelineConfig(Section):
                 "the window, and no other is in it; set data.window to 2 or more, or evaluate.on "
                 'to "newest"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_are_of_the_problem(self) -> Self:
+        ours = Metric.of(self.features.problem)
+        evaluate, select = self.evaluate, self.select
+        if "metrics" not in evaluate.model_fields_set:
+            evaluate = evaluate.model_copy(update={"metrics": ours})
+        guards = tuple(
+            guard
+            if "metric" in guard.model_fields_set
+            else guard.model_copy(update={"metric": ours[0]})
+            for guard in evaluate.guards
+        )
+        evaluate = evaluate.model_copy(update={"guards": guards})
+        if "metric" not in select.model_fields_set:
+            select = select.model_copy(update={"metric": ours[0]})
+        used = {
+            "evaluate.metrics": evaluate.metrics,
+            "evaluate.thresholds": evaluate.thresholds,
+            "evaluate.guards": [guard.metric for guard in guards],
+            "select.metric": [select.metric],
+        }
+        for key, metrics in used.items():
+            for metric in metrics:
+                if metric not in ours:
+                    raise ValueError(
+                        f"{key} names {metric}, and features.problem is {self.features.problem}; "
+                        f"expected one of {', '.join(ours)}"
+                    )
+        object.__setattr__(self, "evaluate", evaluate)
+        object.__setattr__(self, "select", select)
         return self
 
     @model_validator(mode="after")

@@ -38,7 +38,8 @@ from custom_components.trainer import HALF_LIFE, Trainer
 from custom_components.transform import Transform
 from custom_components.tuner.component import Tuner
 from pipeline import parameters
-from pipeline.config import JudgedOn, PipelineConfig, absolute
+from pipeline.config import PipelineConfig, absolute
+from pipeline.evaluate_config import JudgedOn
 from pipeline.train_config import GOES_ON, Framework
 
 TRANSFORM = "Transform"

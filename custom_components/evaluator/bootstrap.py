@@ -32,7 +32,7 @@ from custom_components.evaluator.metrics import (
     block_level_and_label,
     of_sums,
 )
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 
 _SEED = 20130101
 _LEVELS = 64

@@ -37,7 +37,7 @@ from custom_components.evaluator.verdict import (
     UNUSABLE_PREDICTIONS,
     Value,
 )
-from pipeline.config import EvaluateConfig
+from pipeline.evaluate_config import EvaluateConfig
 
 Tallies = dict[str, Tally]
 """A tally of the same rows for each model."""

@@ -29,8 +29,8 @@ from custom_components.evaluator.verdict import (
     Verdict,
 )
 from custom_components.resolvers import oldest_first, span_of
-from pipeline.config import EvaluateConfig, JudgedOn
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig, JudgedOn
 
 if TYPE_CHECKING:
     from custom_components.evaluator.evaluate import Asked

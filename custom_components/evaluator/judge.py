@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from custom_components.evaluator.verdict import Check, Rule, Slice
-from pipeline.config import EvaluateConfig, Metric, SliceGuard, Threshold
+from pipeline.evaluate_config import EvaluateConfig, Metric, SliceGuard, Threshold
 
 _DUST = 1e-9
 """Differences below are rounding."""

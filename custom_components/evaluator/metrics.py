@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 
 BLOCKS = 256
 """Into so many blocks the rows are put, by a hash of what is to stay together."""

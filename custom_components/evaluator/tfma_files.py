@@ -24,7 +24,7 @@ from tensorflow_model_analysis.slicer import slicer_lib
 from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as tfma_writer
 
 from custom_components.evaluator.verdict import LIVE, Check, Rule, Slice, Value, Verdict
-from pipeline.config import EvaluateConfig, Metric
+from pipeline.evaluate_config import EvaluateConfig, Metric
 from pipeline.files.storage import original
 
 ROWS = "example_count"

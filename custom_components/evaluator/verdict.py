@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from models import manifest
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 
 FILE = "verdict.json"
 """The verdict's name in the evaluation's folder."""

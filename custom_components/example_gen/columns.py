@@ -11,8 +11,9 @@ from tfx.dsl.io import fileio
 from tfx.utils import io_utils
 
 from custom_components.example_gen.settings import ColumnType, Table
-from pipeline.config import FeaturesConfig, absolute
+from pipeline.config import absolute
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 from pipeline.files import filesystem
 
 _TYPES = {

@@ -13,8 +13,8 @@ from tfx.types.standard_artifacts import Examples, HyperParameters, TransformGra
 
 from custom_components.tuner.executor import Executor
 from models.tuning.space import space_of
-from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 from pipeline.train_config import Framework, TrainConfig, TuneConfig
 
 

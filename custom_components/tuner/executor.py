@@ -18,7 +18,7 @@ from custom_components.resolvers import oldest_first, span_of
 from models.dataset import Rows, read, weights_by_age
 from models.features import ModelInputs
 from models.tuning import result
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 from pipeline.files.storage import is_remote
 from pipeline.train_config import Framework, TrainConfig, TuneConfig
 

@@ -18,9 +18,10 @@ from custom_components.evaluator.bootstrap import Samples, resample
 from custom_components.evaluator.candidates import Models
 from custom_components.evaluator.rows import Batch, Predict
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.continuous.policy import Score
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.lineage import files
 from pipeline.lineage.artifact import MODEL
 from pipeline.lineage.payload import SERVED_FORM

@@ -14,7 +14,7 @@ from custom_components.evaluator.verdict import LIVE
 from custom_components.registrar import tags
 from custom_components.registrar.record import CHALLENGER
 from pipeline import lineage
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.continuous.policy import (
     Challenger,
     Drifted,
@@ -26,6 +26,7 @@ from pipeline.continuous.policy import (
 from pipeline.continuous.runs import GATE, RunFailed
 from pipeline.continuous_config import DriftRule
 from pipeline.errors import UnreachableError, UserError
+from pipeline.evaluate_config import Metric
 from pipeline.lineage.artifact import EXAMPLES, Artifact
 from pipeline.lineage.run import CACHED, COMPLETE, FAILED
 from pipeline.lineage.store import Store

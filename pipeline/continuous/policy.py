@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Metric
 from pipeline.continuous_config import ContinuousConfig, DriftRule, PerformanceRule
+from pipeline.evaluate_config import Metric
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from custom_components.selection import Interval
 from custom_components.selector_rules import goodness, is_enough, lead
-from pipeline.config import EvaluateConfig, SelectConfig
 from pipeline.continuous.policy import Observation, Score
+from pipeline.evaluate_config import EvaluateConfig, SelectConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Any
 
-from pipeline.config import Metric
 from pipeline.continuous.policy import (
     Decision,
     Drifted,
@@ -20,6 +19,7 @@ from pipeline.continuous.policy import (
     Score,
 )
 from pipeline.continuous_config import ContinuousConfig
+from pipeline.evaluate_config import Metric
 from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.observed import Estimate, Observed
 from pipeline.monitoring.history import History

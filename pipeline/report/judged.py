@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 from pipeline.report import charts
 from pipeline.report.drawing import Chart
 from pipeline.report.evidence import Evidence

@@ -25,8 +25,9 @@ from models.manifest import Manifest
 from models.train import METRICS_FILE
 from pipeline import provenance
 from pipeline.cluster import packed, secrets
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 
 FILE = "comparison.json"
 """The comparison's name in its folder."""

@@ -17,7 +17,7 @@ from custom_components.evaluator.executor import Executor
 from custom_components.evaluator.verdict import FILE, Verdict
 from models import bundle, manifest
 from models.manifest import Manifest
-from pipeline.config import EvaluateConfig
+from pipeline.evaluate_config import EvaluateConfig
 
 BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
 CARRIERS = np.array(["AA", "UA", "XX"])

@@ -13,7 +13,7 @@ from custom_components.evaluator.verdict import FILE, Cost, Verdict
 from models import history
 from models.history import PARAMETERS_FILE, Curve, History
 from models.manifest import FILE as BUNDLE_FILE
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 from tests.models.tiny import save_model
 
 BASE = "f" * 64

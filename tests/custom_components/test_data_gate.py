@@ -21,8 +21,9 @@ from custom_components.artifacts import GateReport
 from custom_components.data_gate import DataGate
 from custom_components.drift import measure_drift
 from custom_components.gate_report import FILE, Drift, Kind, Measure, Report
-from pipeline.config import FeaturesConfig, GateConfig, Severity
+from pipeline.config import GateConfig, Severity
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 
 FEATURES = FeaturesConfig(
     label="late",

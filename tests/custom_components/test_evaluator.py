@@ -22,8 +22,8 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 from custom_components.evaluator import curves, evaluate, executor
 from custom_components.evaluator.curves import Curves
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE, CANARY_FILE, Slice, Verdict
-from pipeline.config import Metric
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from tests.custom_components.evaluations import (
     BEAM_ARGS,
     Columns,

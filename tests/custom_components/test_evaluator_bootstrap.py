@@ -19,7 +19,7 @@ from custom_components.evaluator.metrics import (
     score,
     tally,
 )
-from pipeline.config import Metric
+from pipeline.evaluate_config import Metric
 
 THRESHOLD = 0.4
 

@@ -31,7 +31,7 @@ from custom_components.evaluator.component import Evaluator
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE, CANARY_FILE
 from models import ensemble
 from models.bundle import Bundle
-from pipeline.config import EvaluateConfig, Metric
+from pipeline.evaluate_config import EvaluateConfig, Metric
 from pipeline.train_config import Framework, TrainConfig
 from tests.custom_components.evaluations import (
     BEAM_ARGS,

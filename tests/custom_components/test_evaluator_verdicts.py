@@ -15,8 +15,8 @@ from tfx.types import standard_artifacts
 from custom_components.evaluator.component import Evaluator
 from custom_components.evaluator.judge import judge
 from custom_components.evaluator.verdict import Rule, Slice
-from pipeline.config import EvaluateConfig, Metric
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig, Metric
 from tests.custom_components.evaluations import Columns, make_rows, run, seal
 
 

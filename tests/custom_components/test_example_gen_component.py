@@ -15,8 +15,8 @@ from tfx.proto import range_config_pb2
 
 from custom_components.example_gen import ColumnType, Table, TabularExampleGen
 from custom_components.example_gen.columns import table_from_features, table_from_schema
-from pipeline.config import FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.features_config import FeaturesConfig
 from tests.custom_components.ingest import TABLE, csv_file, days, read_split, settings
 
 PATTERN = "span-{SPAN:2}/*.csv"

@@ -39,8 +39,9 @@ from custom_components.selection import FILE as SELECTION_FILE
 from custom_components.selection import SOURCE_MODEL_URI, Selection
 from models import manifest
 from models.bundle import Bundle
-from pipeline.config import CanaryConfig, EvaluateConfig, Metric, SelectConfig
+from pipeline.config import CanaryConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 from tests.custom_components import evaluations
 from tests.models.tiny import RAW, expected, save_model
 

@@ -14,8 +14,9 @@ import tensorflow_data_validation as tfdv
 from tfx.types import standard_artifacts
 
 from custom_components.preflight import Preflight
-from pipeline.config import EvaluateConfig, FeaturesConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import EvaluateConfig
+from pipeline.features_config import FeaturesConfig
 
 FEATURES: dict[str, Any] = {
     "label": "late",

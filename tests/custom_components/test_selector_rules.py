@@ -13,7 +13,7 @@ from custom_components.evaluator.verdict import (
     LIVE,
 )
 from custom_components.selector_rules import goodness, select
-from pipeline.config import EvaluateConfig, Metric, SelectConfig
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 from tests.custom_components.verdicts import (
     GUARDS,
     REPLICATES,

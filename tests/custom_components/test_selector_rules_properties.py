@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from custom_components.evaluator.verdict import ENSEMBLE, LIVE, Cost, Verdict
 from custom_components.selection import Selection
 from custom_components.selector_rules import select
-from pipeline.config import EvaluateConfig, SelectConfig
+from pipeline.evaluate_config import EvaluateConfig, SelectConfig
 from tests.custom_components.verdicts import candidate, in_samples, make_verdict
 
 NAMES = ("keras", "pytorch", "sklearn", "xgboost", ENSEMBLE)

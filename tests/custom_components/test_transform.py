@@ -17,7 +17,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
 from custom_components.transform import executor
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 from tests.custom_components.evaluations import BEAM_ARGS
 from tests.models.conftest import FEATURES, SCHEMA, make_table
 from tests.models.transformed import examples, parse_schema

@@ -18,7 +18,7 @@ from custom_components.evaluator.verdict import (
 )
 from custom_components.selection import Candidate, Selection
 from custom_components.selector_rules import select
-from pipeline.config import EvaluateConfig, Metric, SelectConfig
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 
 REPLICATES = 1000
 GUARDS = EvaluateConfig.model_validate(

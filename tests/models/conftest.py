@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from models.bundle import Bundle
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 from pipeline.train_config import TrainConfig
 from tests.models.transformed import Transformed, transform
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import features
 from models.features import ModelInputs, vocabulary
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 
 FEATURES = FeaturesConfig(label="late", numeric=("wind",), categorical=("carrier", "dest"))
 

@@ -9,8 +9,8 @@ import sklearn.metrics
 
 from models.bundle import Bundle
 from models.importance import importance
-from pipeline.config import Metric
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from tests.models.tiny import save_model
 
 

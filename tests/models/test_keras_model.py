@@ -15,7 +15,7 @@ import pytest
 from models import history, keras_model
 from models.bundle import Bundle
 from models.dataset import Rows
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 from pipeline.train_config import TrainConfig
 from tests.models.conftest import SCHEMA, SETTINGS
 from tests.models.transformed import Transformed, examples, transform

@@ -15,8 +15,9 @@ from sklearn.metrics import roc_auc_score
 from custom_components.example_gen.settings import IngestSettings
 from custom_components.example_gen.split import in_train
 from models.bundle import Bundle
-from pipeline.config import PROJECT, FeaturesConfig
+from pipeline.config import PROJECT
 from pipeline.config_file import load
+from pipeline.features_config import FeaturesConfig
 from tests.models.transformed import transform
 
 pytestmark = pytest.mark.e2e

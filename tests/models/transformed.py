@@ -22,7 +22,7 @@ from tfx_bsl.public import tfxio
 from custom_components.example_gen.encode import encode
 from models import training
 from models.preprocessing import preprocessing_fn
-from pipeline.config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig
 from pipeline.train_config import Framework, TrainConfig
 
 _TYPES = {

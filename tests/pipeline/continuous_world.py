@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.loop import Loop
 from pipeline.continuous.observe import Seen
@@ -17,6 +17,7 @@ from pipeline.continuous.policy import Challenger, Observation, Score
 from pipeline.continuous.runs import AtWorkElsewhere, Done, RunFailed
 from pipeline.continuous.spans import Watch
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.store import decisions
 from pipeline.store.decisions import Record
 

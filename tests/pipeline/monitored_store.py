@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.config_file import load
 from pipeline.continuous.observe import Seen, observed_json
 from pipeline.continuous.policy import (
@@ -17,6 +17,7 @@ from pipeline.continuous.policy import (
     Policy,
     Score,
 )
+from pipeline.evaluate_config import Metric
 from pipeline.store import decisions
 from pipeline.store.decisions import COMPLETE, FAILED, KEEP, REFUSED, RETRAIN, WAIT
 from tests.pipeline.written_store import Writer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from custom_components.selection import FILE, Candidate, Selection
-from pipeline.config import Metric
 from pipeline.config_file import load
+from pipeline.evaluate_config import Metric
 from tests.pipeline.written_store import FAILED, RUNNING, Writer
 
 HOSTILE = "<script>console.error('run')</script>"

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import PROJECT, Metric, PipelineConfig, absolute
+from pipeline.config import PROJECT, PipelineConfig, absolute
 from pipeline.config_file import DEFAULT, json_schema, load
 from pipeline.continuous_config import ContinuousConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 
 MINIMAL = """
 name = "small"
@@ -150,7 +151,7 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("train.keras.learning_rate=0", "train.keras.learning_rate", "expected greater than 0"),
         ("train.keras.learning_rate=nan", "train.keras.learning_rate", "finite"),
         ("evaluate.metrics=[]", "evaluate.metrics", "at least 1 item"),
-        ("evaluate.metrics=['f1']", "evaluate.metrics.0", 'is "f1"; expected one of auc'),
+        ("evaluate.metrics=['f2']", "evaluate.metrics.0", 'is "f2"; expected one of auc'),
         ("evaluate.metrics=['accuracy']", "evaluate", "not in metrics"),
         ("evaluate.thresholds.acu.min=1", "evaluate.thresholds.acu", "did you mean auc?"),
         ("evaluate.thresholds.auc={}", "evaluate.thresholds.auc", "needs at least one of min"),

@@ -14,7 +14,7 @@ import pytest
 
 from custom_components.registrar import tags
 from pipeline import lineage
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous import live_scores
 from pipeline.continuous.observe import observe, observed_json
@@ -22,6 +22,7 @@ from pipeline.continuous.policy import Challenger, Policy, Score
 from pipeline.continuous.runs import RunFailed
 from pipeline.continuous_config import ContinuousConfig, DriftRule
 from pipeline.errors import UnreachableError, UserError
+from pipeline.evaluate_config import Metric
 from pipeline.lineage.observed import Observed
 from pipeline.registry.versions import Version
 from pipeline.store import decisions

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.config import Metric
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.policy import Drifted, Moved, Observation, Policy, Rule, Score
 from pipeline.continuous_config import ContinuousConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WELL = Observation(

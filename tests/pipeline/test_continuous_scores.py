@@ -16,11 +16,12 @@ from sklearn.metrics import log_loss, roc_auc_score
 from custom_components.evaluator import candidates, rows
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE, FILE, LIVE, Verdict
 from pipeline import lineage
-from pipeline.config import Metric, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.config_file import DEFAULT, load
 from pipeline.continuous.live_scores import score
 from pipeline.continuous.policy import Score
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from tests.pipeline.written_store import Writer
 
 RANDOM = np.random.default_rng(7)

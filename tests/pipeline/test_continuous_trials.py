@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import EvaluateConfig, Metric, PipelineConfig, SelectConfig
+from pipeline.config import PipelineConfig
 from pipeline.continuous.policy import Challenger, Observation, Score
 from pipeline.continuous.runs import RefusedSpan
 from pipeline.continuous.trial import outcome
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 from pipeline.store.decisions import COMPLETE, FAILED, KEEP, PROMOTE, REFUSED, RETRAIN
 from tests.pipeline.continuous_world import (
     START,

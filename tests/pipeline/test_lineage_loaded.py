@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from custom_components import statistics_gen
 from pipeline import lineage
-from pipeline.config import Metric
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.files import storage
 from pipeline.lineage import Artifact
 from tests import object_stores

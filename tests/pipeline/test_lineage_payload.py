@@ -22,8 +22,9 @@ from custom_components.selection import Selection
 from models import history
 from models.history import Curve, History
 from pipeline import lineage
-from pipeline.config import PROJECT, Metric
+from pipeline.config import PROJECT
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.files import storage
 from pipeline.lineage import Artifact
 from pipeline.lineage.described import Anomalies, Statistics

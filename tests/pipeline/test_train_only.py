@@ -22,9 +22,10 @@ from models.bundle import Bundle
 from models.history import PARAMETERS_FILE
 from pipeline.cluster import packed
 from pipeline.cluster_config import TaskSettings
-from pipeline.config import PROJECT, Metric, PipelineConfig
+from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.runners import subprocesses, train_only
 from pipeline.tasks import compare
 from pipeline.train_config import Framework

@@ -19,8 +19,9 @@ from custom_components.evaluator.verdict import Check, Cost, Rule, Slice, Verdic
 from custom_components.gate_report import Drift, Finding, Kind, Measure
 from custom_components.selection import Candidate, Interval, Selection
 from models import history
-from pipeline.config import Metric, PipelineConfig, Severity
+from pipeline.config import PipelineConfig, Severity
 from pipeline.config_file import load
+from pipeline.evaluate_config import Metric
 from tests.pipeline.payloads import statistics, write
 from tests.pipeline.written_store import Writer
 
