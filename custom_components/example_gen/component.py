@@ -24,8 +24,8 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 
 from custom_components.example_gen.driver import Driver
-from custom_components.example_gen.executor import SETTINGS_KEY, TABLE_KEY, Executor
-from custom_components.example_gen.settings import IngestSettings, Table
+from custom_components.example_gen.executor import Executor
+from custom_components.example_gen.settings import SETTINGS_KEY, TABLE_KEY, IngestSettings, Table
 from custom_components.example_gen.split import SPLITS
 from pipeline.errors import UserError
 
@@ -41,7 +41,7 @@ class TabularExampleGenSpec(standard_component_specs.FileBasedExampleGenSpec):
 
 
 class TabularExampleGen(component.FileBasedExampleGen):
-    """Ingests one span of CSV or Parquet files.
+    """Ingests one span of CSV or Parquet files, or of what a database answers to a query.
 
     Its output `examples` is what every ExampleGen gives: gzipped TFRecords of tf.Example in a train
     and an eval split, with the custom properties `span`, `rows_train`, `rows_eval` and
@@ -64,18 +64,17 @@ class TabularExampleGen(component.FileBasedExampleGen):
         """Describes the component.
 
         Args:
-            input_base: folder of the data, as the executor finds it.
-            pattern: files of one span below it, {SPAN} or {SPAN:WIDTH} standing for its number.
+            input_base: folder of the data, as the executor finds it; with a query, where its rows
+                are kept.
+            pattern: files of one span below it, {SPAN} or {SPAN:WIDTH} standing for its number;
+                without that, there is span 1 alone.
             settings: how files are read and split, and what happens to rows that do not fit.
             table: the columns to ingest.
             range_config: which span, as a static range of one; by default the latest.
 
         Raises:
-            UserError: if the split's column is not ingested, or is a float.
-            ValueError: if the pattern has no place for the span.
+            UserError: if the split's column is not ingested, or is a float in split_by.
         """
-        if "{SPAN" not in pattern:
-            raise ValueError(f"pattern {pattern!r} lacks {{SPAN}}, the place of the span's number")
         _check_split(settings, table)
         weights = zip(SPLITS, (settings.train_buckets, settings.eval_buckets), strict=True)
         output_config = example_gen_pb2.Output(
@@ -104,6 +103,10 @@ class TabularExampleGen(component.FileBasedExampleGen):
 
 
 def _check_split(settings: IngestSettings, table: Table) -> None:
+    if settings.split_time and settings.split_time not in table.columns:
+        raise UserError(
+            f"data.split_time: {settings.split_time!r} is not an ingested column, expected one."
+        )
     if settings.split_by is None:
         return
     kind = table.columns.get(settings.split_by)

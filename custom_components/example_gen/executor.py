@@ -1,12 +1,16 @@
-"""The executor of TabularExampleGen: one pass over the files, in bounded memory."""
+"""The executor of TabularExampleGen: one pass over the files, in bounded memory.
+
+A split by time takes a pass over the column of times first.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from absl import logging
 from tfx import types
@@ -18,18 +22,15 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from custom_components.example_gen.encode import encode
-from custom_components.example_gen.read import read
-from custom_components.example_gen.rows import BadRow, Block
-from custom_components.example_gen.settings import IngestSettings, Table
-from custom_components.example_gen.split import SPLITS, in_train
-from custom_components.example_gen.values import Typing
+from custom_components.example_gen.settings import SETTINGS_KEY, TABLE_KEY, IngestSettings, Table
+from custom_components.example_gen.split import SPLITS, first_judged, in_train, moments
+from custom_components.example_gen.values import Typing, typed
 from custom_components.example_gen.write import open_splits, write_bad_rows
 from pipeline import progress
 from pipeline.data_config import OnBadRow
 from pipeline.errors import UserError
-
-SETTINGS_KEY = "settings"
-TABLE_KEY = "table"
+from pipeline.sources.read import read
+from pipeline.sources.rows import BadRow, Block
 
 _SHOWN_BAD_ROWS = 3
 
@@ -64,12 +65,17 @@ class Executor(base_executor.BaseExecutor):
         artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
         folders = {split: artifact_utils.get_split_uri([artifact], split) for split in SPLITS}
 
+        files = _files(exec_properties)
+        cut = _first_judged(files, settings, table) if settings.split_time else None
         bad: list[BadRow] = []
         with open_splits(folders) as writers:
-            for block in _blocks(exec_properties, settings, table):
+            for block in _blocks(files, settings, table):
                 bad += block.bad
                 examples = encode(block.columns)
-                train = in_train(block.columns, examples, settings=settings)
+                if cut is None:
+                    train = in_train(block.columns, examples, settings=settings)
+                else:
+                    train = _when(block.columns, settings, table) < cut
                 writers["train"].write(examples.filter(pa.array(train)).to_pylist())
                 writers["eval"].write(examples.filter(pa.array(~train)).to_pylist())
                 progress.report(sum(w.rows for w in writers.values()), None, "rows")
@@ -87,13 +93,11 @@ class Executor(base_executor.BaseExecutor):
         artifact.set_int_custom_property("rows_dropped", len(bad))
 
 
-def _blocks(
-    exec_properties: dict[str, Any], settings: IngestSettings, table: Table
-) -> Iterator[Block]:
+def _blocks(files: Sequence[str], settings: IngestSettings, table: Table) -> Iterator[Block]:
     """The typed blocks of the span's files; the first bad row ends them unless they are dropped."""
     typing = Typing(table, settings)
-    for file in _files(exec_properties):
-        for raw in read(file, list(table.columns), settings=settings):
+    for file in files:
+        for raw in read(file, list(table.columns), format=settings.format, csv=settings.csv):
             block = typing.apply(file, raw)
             if block.bad and settings.on_bad_row is OnBadRow.FAIL:
                 raise UserError(
@@ -101,6 +105,22 @@ def _blocks(
                     "then left out, counted and kept aside."
                 )
             yield block
+
+
+def _first_judged(files: Sequence[str], settings: IngestSettings, table: Table) -> float:
+    """The moment from which on the span's rows judge."""
+    column = settings.split_time
+    assert column is not None
+    parts = []
+    for file in files:
+        for block in read(file, [column], format=settings.format, csv=settings.csv):
+            values, _ = typed(block.columns.column(column), table.columns[column], settings.csv)
+            parts.append(moments(values, time_format=table.time_format))
+    return first_judged(np.concatenate(parts), settings.eval_share)
+
+
+def _when(columns: pa.RecordBatch, settings: IngestSettings, table: Table) -> np.ndarray:
+    return moments(columns.column(settings.split_time), time_format=table.time_format)
 
 
 def _files(exec_properties: dict[str, Any]) -> list[str]:
@@ -132,12 +152,14 @@ def _check_bad_rows(bad: list[BadRow], kept: int, settings: IngestSettings) -> N
 
 
 def _check_splits(rows: dict[str, int], settings: IngestSettings) -> None:
+    column = settings.split_by or settings.split_time
     for split, count in rows.items():
         if not count:
-            of = f"values of {settings.split_by!r}" if settings.split_by else "rows"
+            of = f"values of {column!r}" if column else "rows"
+            key = "split_by" if settings.split_by else "split_time"
             raise UserError(
                 f"No row of {sum(rows.values())} fell in the {split} split. The span holds too "
                 f"few {of} to split: ingest more, "
-                + ("choose another data.split_by, " if settings.split_by else "")
+                + (f"choose another data.{key}, " if column else "")
                 + f"or raise data.{split}_buckets."
             )

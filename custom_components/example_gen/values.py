@@ -11,9 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from custom_components.example_gen.rows import UNDECODABLE, BadRow, Block
 from custom_components.example_gen.settings import ColumnType, IngestSettings, Table
+from custom_components.example_gen.split import moments
+from pipeline.data_config import CsvOptions
 from pipeline.errors import UserError
+from pipeline.sources.plain import decoded, is_moment, is_text, iso, plain_numbers
+from pipeline.sources.rows import UNDECODABLE, BadRow, Block
 
 _ARROW_TYPES = {
     ColumnType.INT: pa.int64(),
@@ -25,6 +28,12 @@ _EXPECTED = {
     ColumnType.FLOAT: "expected a finite number of 32 bits",
     ColumnType.STRING: "expected text",
 }
+
+
+_SHOWN_CLASSES = 10
+
+Reason = tuple[str, npt.NDArray[np.bool_], str]
+"""A column, the rows in which it does not fit, and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +52,19 @@ class Typing:
         Raises:
             UserError: if a column's type in the file can never give the type that it must have.
         """
-        typed = {}
-        reasons: list[tuple[str, npt.NDArray[np.bool_], str]] = []
+        made: dict[str, pa.Array] = {}
+        reasons: list[Reason] = []
         raw = {name: _plain(block.columns.column(name)) for name in self.table.columns}
         for name, kind in self.table.columns.items():
             _check_type(file, name, raw[name].type, kind)
-            typed[name], misfit = _typed(raw[name], kind)
+            made[name], misfit = typed(raw[name], kind, self.settings.csv)
             if misfit is not None:
                 reasons.append((name, misfit, self._expected(kind)))
-            if (required := self._required(name)) and typed[name].null_count:
-                reasons.append((name, _mask(typed[name].is_null()), required))
-        label = typed[self.table.label]
-        low, high = self.table.label_range
-        outside = pc.or_(pc.less(label, low), pc.greater(label, high)).fill_null(False)
-        if outside.true_count:
-            expected = f"expected a label from {low} to {high}"
-            reasons.append((self.table.label, _mask(outside), expected))
-        columns = pa.RecordBatch.from_pydict(typed)
+            if (required := self._required(name)) and made[name].null_count:
+                reasons.append((name, _mask(made[name].is_null()), required))
+        reasons += self._labels(made[self.table.label])
+        reasons += self._moments(made)
+        columns = pa.RecordBatch.from_pydict(made)
         if not reasons:
             return Block(columns, block.rows, block.bad)
         first = _first_reasons(reasons)
@@ -71,6 +76,30 @@ class Typing:
             block.rows[good],
             sorted([*block.bad, *bad], key=lambda row: row.row),
         )
+
+    def _labels(self, label: pa.Array) -> Iterator[Reason]:
+        """The labels that are none of the classes."""
+        if self.table.classes:
+            distinct = label.dictionary_encode()
+            names = map(class_of, distinct.dictionary.to_pylist())
+            strange = [name not in self.table.classes for name in names]
+            if any(strange):
+                misfit = pa.array(strange).take(distinct.indices).fill_null(False)
+                expected = f"expected {_one_of(self.table.classes)} (features.classes)"
+                yield self.table.label, _mask(misfit), expected
+
+    def _moments(self, made: dict[str, pa.Array]) -> Iterator[Reason]:
+        """The rows of which nobody can tell when they were."""
+        if name := self.settings.split_time:
+            misfit = np.isnan(moments(made[name], time_format=self.table.time_format))
+            if misfit.any():
+                form = self.table.time_format
+                expected = (
+                    "expected a date such as 2026-11-30, or a number"
+                    if form in ("iso", "epoch")
+                    else f"expected a date as {form} spells it"
+                )
+                yield name, misfit, f"{expected}: data.split_time splits the rows by it"
 
     def _expected(self, kind: ColumnType) -> str:
         encoding = f" in {self.settings.csv.encoding}" if kind is ColumnType.STRING else ""
@@ -84,11 +113,22 @@ class Typing:
         return None
 
 
+def class_of(value: float | bytes) -> str:
+    """The class that a label names: 1, 1.0 and "1" are the same one."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return str(int(value)) if value == int(value) else str(np.float32(value))
+
+
+def _one_of(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(map(repr, classes[:_SHOWN_CLASSES]))
+    return f"one of {shown}" + (", …" if len(classes) > _SHOWN_CLASSES else "")
+
+
 def _plain(column: pa.Array) -> pa.Array:
     """`column` without a dictionary; text as bytes, which nobody has checked yet."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.cast(pa.binary()) if _is_text(column.type) else column
+    column = decoded(column)
+    return column.cast(pa.binary()) if is_text(column.type) else column
 
 
 def _bad_row(
@@ -99,41 +139,48 @@ def _bad_row(
     return BadRow(file, row, column, None if value in (None, "") else str(value), reason, record)
 
 
-def _typed(raw: pa.Array, kind: ColumnType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
-    """`raw` as `kind`, and where it has a value that cannot be one (None: nowhere)."""
+def typed(
+    raw: pa.Array, kind: ColumnType, csv: CsvOptions
+) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
+    """A column as `kind`, and where it has a value that cannot be one (None: nowhere).
+
+    Numbers that are spelled as text are so as `csv` says.
+    """
+    raw = _plain(raw)
     try:
-        return _converted(raw, kind), None
+        return _converted(raw, kind, csv), None
     except pa.ArrowInvalid:
         encoded = raw.dictionary_encode()
-        pieces = list(_pieces(encoded.dictionary, kind))
+        pieces = list(_pieces(encoded.dictionary, kind, csv))
         distinct = pa.concat_arrays([values for values, _ in pieces])
         misfits = np.concatenate([np.full(len(values), misfit) for values, misfit in pieces])
         misfit = pa.array(misfits).take(encoded.indices).fill_null(False)
         return distinct.take(encoded.indices), _mask(misfit)
 
 
-def _pieces(raw: pa.Array, kind: ColumnType) -> Iterator[tuple[pa.Array, bool]]:
+def _pieces(raw: pa.Array, kind: ColumnType, csv: CsvOptions) -> Iterator[tuple[pa.Array, bool]]:
     """`raw` as `kind`, piece by piece; True marks a single value that cannot be one."""
     try:
-        yield _converted(raw, kind), False
+        yield _converted(raw, kind, csv), False
     except pa.ArrowInvalid:
         if len(raw) == 1:
             yield pa.nulls(1, _ARROW_TYPES[kind]), True
         else:
             middle = len(raw) // 2
-            yield from _pieces(raw[:middle], kind)
-            yield from _pieces(raw[middle:], kind)
+            yield from _pieces(raw[:middle], kind, csv)
+            yield from _pieces(raw[middle:], kind, csv)
 
 
-def _converted(raw: pa.Array, kind: ColumnType) -> pa.Array:
+def _converted(raw: pa.Array, kind: ColumnType, csv: CsvOptions) -> pa.Array:
     """`raw` as `kind`; raises ArrowInvalid if any value cannot be one."""
     if kind is ColumnType.STRING:
-        text = raw.cast(pa.string())  # which checks that it is UTF-8
+        # The cast checks that it is UTF-8.
+        text = iso(raw) if is_moment(raw.type) else raw.cast(pa.string())
         if pc.any(pc.match_substring(text, UNDECODABLE)).as_py():
             raise pa.ArrowInvalid("undecodable")
         return _null_where(pc.equal(text, ""), text).cast(pa.binary())
     if pa.types.is_binary(raw.type):
-        raw = pc.utf8_trim_whitespace(raw.cast(pa.string()))
+        raw = plain_numbers(pc.utf8_trim_whitespace(raw.cast(pa.string())), csv)
     elif pa.types.is_boolean(raw.type):
         raw = raw.cast(pa.int8())
     return _integers(raw) if kind is ColumnType.INT else _floats(raw)
@@ -172,11 +219,11 @@ def _null_where(condition: pa.Array, values: pa.Array) -> pa.Array:
 def _check_type(file: str, name: str, found: pa.DataType, kind: ColumnType) -> None:
     types = pa.types
     number = types.is_integer(found) or types.is_boolean(found)
-    fits = _is_text(found) or number or types.is_null(found)
+    fits = is_text(found) or number or types.is_null(found) or types.is_decimal(found)
     if kind is ColumnType.STRING:
-        fits = fits or types.is_temporal(found)
+        fits = fits or is_moment(found)
     else:
-        fits = fits or types.is_floating(found) or types.is_decimal(found)
+        fits = fits or types.is_floating(found)
     if not fits:
         raise UserError(
             f"{file}, column {name!r}: its type is {found}, {_EXPECTED[kind]} in each row. "
@@ -184,16 +231,8 @@ def _check_type(file: str, name: str, found: pa.DataType, kind: ColumnType) -> N
         )
 
 
-def _is_text(found: pa.DataType) -> bool:
-    types = pa.types
-    return any(
-        of(found)
-        for of in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    )
-
-
 def _first_reasons(
-    reasons: list[tuple[str, npt.NDArray[np.bool_], str]],
+    reasons: list[Reason],
 ) -> dict[int, tuple[str, str]]:
     """The first column and reason of each row that has one, by its place in the block."""
     first: dict[int, tuple[str, str]] = {}

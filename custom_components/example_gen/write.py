@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from custom_components.example_gen.rows import BadRow
+from pipeline.sources.rows import BadRow
 
 # As TFX names the files of a split.
 _RECORDS = "data_tfrecord-00000-of-00001.gz"

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import PipelineConfig, absolute
+from pipeline.config import PipelineConfig
+from pipeline.data_config import ONLY_SPAN
 from pipeline.errors import UserError
 from pipeline.files import storage
 
@@ -41,11 +42,17 @@ class Watch:
 
     def __init__(self, config: PipelineConfig, clock: Callable[[], float]) -> None:
         """Takes the time in seconds from `clock`, which never goes back."""
-        self._folder = absolute(config.data.path).rstrip("/")
-        before, _, after = _VERSION.sub("*", config.data.pattern).partition(
-            _SPAN.search(config.data.pattern)[0]  # type: ignore[index]  # the config sees to it
+        if config.data.query:
+            raise UserError(
+                "data.query: the policy looks at files as they come, and a database does not say "
+                "when it has new rows. Run the pipeline by a clock, or have the rows written to "
+                "files: data.path"
+            )
+        self._folder = config.data_folder
+        before, *after = _SPAN.split(_VERSION.sub("*", config.data.pattern))
+        self._name = re.compile(
+            _regex(before) + "".join(f"(?P<span>[0-9]+){_regex(part)}" for part in after)
         )
-        self._name = re.compile(f"{_regex(before)}(?P<span>[0-9]+){_regex(after)}")
         self._marker = config.continuous.marker
         self._rest = config.continuous.rest_seconds
         self._clock = clock
@@ -63,7 +70,8 @@ class Watch:
         for name, length, changed in self._entries():
             names.add(name)
             if found := self._name.fullmatch(name):
-                files[int(found["span"])].append((name, length, changed))
+                span = int(found["span"]) if self._name.groups else ONLY_SPAN
+                files[span].append((name, length, changed))
         return [self._arrival(span, tuple(sorted(files[span])), names) for span in sorted(files)]
 
     def _arrival(self, span: int, listing: Listing, names: set[str]) -> Arrival:

@@ -55,7 +55,7 @@ class ObjectStore(filesystem.Filesystem):
         with _not_found(), storage.in_words(uri):
             store, path = storage.at(uri)
             if mode.startswith("w"):
-                stream = store.open_output_stream(path)
+                stream = store.open_output_stream(path, compression=None)
             else:
                 stream = io.BufferedReader(store.open_input_file(path))
         return stream if mode.endswith("b") else io.TextIOWrapper(stream, "utf-8")

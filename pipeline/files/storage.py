@@ -153,7 +153,7 @@ def read(uri: str) -> bytes:
     """
     with in_words(uri):
         store, path = at(uri)
-        with store.open_input_stream(path) as stream:
+        with store.open_input_stream(path, compression=None) as stream:
             contents: bytes = stream.read()
     return contents
 
@@ -166,7 +166,7 @@ def chunks(uri: str) -> Iterator[bytes]:
     """
     with in_words(uri):
         store, path = at(uri)
-        with store.open_input_stream(path) as stream:
+        with store.open_input_stream(path, compression=None) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
 
@@ -175,7 +175,7 @@ def write(uri: str, contents: bytes) -> None:
     """Writes a file, which is there whole or not at all."""
     with in_words(uri, writes=True):
         store, path = at(uri)
-        with store.open_output_stream(path) as stream:
+        with store.open_output_stream(path, compression=None) as stream:
             stream.write(contents)
 
 
@@ -248,14 +248,14 @@ def upload(source: Path, uri: str, *, last: Sequence[str] = ()) -> None:
 def _fetch(uri: str, to: Path) -> None:
     with in_words(uri):
         store, path = at(uri)
-        with store.open_input_stream(path) as stream, to.open("wb") as file:
+        with store.open_input_stream(path, compression=None) as stream, to.open("wb") as file:
             shutil.copyfileobj(stream, file, _CHUNK_BYTES)
 
 
 def _send(file: Path, uri: str) -> None:
     with in_words(uri, writes=True):
         store, path = at(uri)
-        with file.open("rb") as stream, store.open_output_stream(path) as target:
+        with file.open("rb") as stream, store.open_output_stream(path, compression=None) as target:
             shutil.copyfileobj(stream, target, _CHUNK_BYTES)
 
 

@@ -189,7 +189,7 @@ def test_rows_that_do_not_fit_are_dropped_only_when_asked_and_kept_aside(tmp_pat
 def test_rows_keep_their_numbers_across_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.example_gen.read_csv.BLOCK_BYTES", 64)
+    monkeypatch.setattr("pipeline.sources.csv_file.BLOCK_BYTES", 64)
     lines = days(300)
     wrong = {20: "short", 21: "short", 22: "d,x,0,0", 150: "d,1,1.5,0", 151: "a,b,c,d,e", 290: "s"}
     for number, line in wrong.items():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from custom_components.example_gen.files import damage_in_words
 from pipeline.errors import UnreachableError, UserError
+from pipeline.sources.files import damage_in_words
 from tests.custom_components.ingest import csv_file, days, ingest
 
 
@@ -29,7 +29,7 @@ MISTAKES: list[tuple[str, list[str], dict[str, Any], list[str]]] = [
     ("too large", changed(5, "d3,1e39,3,1"), {}, ["row 5", "'1e39'", "32 bits"]),
     ("integer", changed(6, "d4,4.5,4.5,1"), {}, ["row 6", "'hour'", "'4.5'", "an integer"]),
     ("huge", changed(6, f"d4,4.5,{2**63},1"), {}, ["row 6", "'hour'", str(2**63), "64 bits"]),
-    ("label range", changed(7, "d5,5.5,5,2"), {}, ["row 7", "'late'", "'2'", "from 0 to 1"]),
+    ("label range", changed(7, "d5,5.5,5,2"), {}, ["row 7", "'late'", "'2'", "one of '0', '1'"]),
     ("label missing", changed(7, "d5,5.5,5,"), {}, ["row 7", "'late'", "missing", "label"]),
     ("label word", changed(7, "d5,5.5,5,yes"), {}, ["row 7", "'late'", "'yes'", "an integer"]),
     ("group missing", changed(8, ",6.5,6,0"), {"split_by": "day"}, ["row 8", "'day'", "split_by"]),
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: bytes) -> No
     [
         ({"temp": [[1.5]] * 18}, ["'temp'", "list<", "expected a finite number"]),
         ({"day": [1.5] * 18}, ["'day'", "double", "expected text"]),
-        ({"late": [0, 3] * 9}, ["row 2, column 'late': '3'", "from 0 to 1"]),
+        ({"late": [0, 3] * 9}, ["row 2, column 'late': '3'", "one of '0', '1'"]),
         ({"hour": [1] * 17 + [1.5]}, ["row 18, column 'hour': '1.5'", "an integer"]),
         ({"temp": [1.5] * 17 + [float("inf")]}, ["row 18, column 'temp': 'inf'", "finite"]),
         ({"hour": pa.array([2**63] * 18, pa.uint64())}, ["row 1, column 'hour'", "64 bits"]),
@@ -174,7 +174,7 @@ def test_a_lone_quote_inside_a_value_is_a_value(tmp_path: Path) -> None:
 
 
 def test_a_row_longer_than_a_block_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("custom_components.example_gen.read_csv.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("pipeline.sources.csv_file.BLOCK_BYTES", 1000)
     lines = days(200)
     lines[50] = '"' + "x" * 5000 + '",1,1,0'
     csv_file(tmp_path / "data", lines)

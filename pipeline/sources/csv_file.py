@@ -6,16 +6,23 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from custom_components.example_gen.files import check_columns, damage_in_words, open_binary
-from custom_components.example_gen.rows import UNDECODABLE, BadRow, Block
 from pipeline.data_config import CsvOptions
 from pipeline.errors import UserError
+from pipeline.sources.files import (
+    check_columns,
+    damage_in_words,
+    open_binary,
+    open_unpacked,
+    unpacked_name,
+)
+from pipeline.sources.rows import UNDECODABLE, BadRow, Block
 
 BLOCK_BYTES = 1 << 21
 """Bytes of a file that are in memory at once; no row is longer."""
@@ -23,18 +30,26 @@ BLOCK_BYTES = 1 << 21
 _KNOWN_DAMAGE = {
     "Empty CSV file": "is empty, expected a header and rows. Write it again, or take it away.",
     "straddling": f"has a row of more than {BLOCK_BYTES >> 20} MiB. Most often a quote was never "
-    "closed: mend it, or set data.csv.quote to the character that quotes values.",
+    "closed: mend it, or set data.csv.quote (--quote of init) to the character that quotes values.",
 }
-_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def spelled(file: str, options: CsvOptions) -> CsvOptions:
+    """`options` with the delimiter that the file's name tells, where they name none."""
+    if options.delimiter is not None:
+        return options
+    is_tsv = PurePosixPath(unpacked_name(file)).suffix == ".tsv"
+    return options.model_copy(update={"delimiter": "\t" if is_tsv else ","})
 
 
 def read_csv(file: str, columns: Sequence[str], *, options: CsvOptions) -> Iterator[Block]:
-    """The rows of a CSV file, plain or gzipped, its values as bytes that should be UTF-8.
+    """The rows of a CSV file, plain or packed, its values as bytes that should be UTF-8.
 
     Ragged rows come as `BadRow`s of the block that they stand in.
     """
-    _check(options)
-    header = _header(file, options)
+    options = spelled(file, options)
+    check(options)
+    header = header_of(file, options)
     check_columns(file, header, columns)
     ragged: list[pa_csv.InvalidRow] = []
 
@@ -48,7 +63,7 @@ def read_csv(file: str, columns: Sequence[str], *, options: CsvOptions) -> Itera
         null_values=list(options.null_values),
         strings_can_be_null=True,
     )
-    with damage_in_words(file, _KNOWN_DAMAGE), _Utf8(file, options) as source:
+    with damage_in_words(file, _KNOWN_DAMAGE), Utf8(file, options) as source:
         done = 1  # the header
         # One thread: only then does Arrow number the rows.
         read = pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
@@ -65,14 +80,14 @@ def read_csv(file: str, columns: Sequence[str], *, options: CsvOptions) -> Itera
             raise UserError(
                 f"{file} ends inside a quoted value, at row {last}: the file is cut short, or a "
                 f"quote ({options.quote}) before was never closed. Mend the file, or set "
-                "data.csv.quote to the character that quotes values."
+                "data.csv.quote (--quote of init) to the character that quotes values."
             )
     if ragged:
         none = pa.RecordBatch.from_pylist([], reader.schema)
         yield Block(none, np.empty(0, np.int64), [_bad(file, row) for row in ragged])
 
 
-class _Utf8(io.RawIOBase):
+class Utf8(io.RawIOBase):
     """A CSV file's text as UTF-8, unzipped, with its quotes counted.
 
     What cannot be decoded becomes `UNDECODABLE`, so that it is found later where its row and column
@@ -81,11 +96,7 @@ class _Utf8(io.RawIOBase):
 
     def __init__(self, file: str, options: CsvOptions):
         self._file = open_binary(file)
-        magic = self._file.read(len(_GZIP_MAGIC))
-        self._file.seek(0)
-        self._stream = (
-            pa.CompressedInputStream(self._file, "gzip") if magic == _GZIP_MAGIC else self._file
-        )
+        self._stream = open_unpacked(self._file, file)
         decoder = codecs.getincrementaldecoder(options.encoding)
         self._decoder = decoder(_mark_undecodable.__name__)
         self._quote = options.quote.encode()
@@ -93,9 +104,11 @@ class _Utf8(io.RawIOBase):
         self.quotes = 0
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Fills the buffer, as far as there is text; returns how many bytes it got."""
         while not self._ready:
             data = self._stream.read(len(buffer))
             # A file has no lone surrogates, but some codecs can spell them.
@@ -108,6 +121,7 @@ class _Utf8(io.RawIOBase):
         return len(part)
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
         super().close()
 
@@ -121,7 +135,12 @@ def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_mark_undecodable.__name__, _mark_undecodable)
 
 
-def _check(options: CsvOptions) -> None:
+def check(options: CsvOptions) -> None:
+    """Sees to it that a file can be read so.
+
+    Raises:
+        UserError: it cannot.
+    """
     try:
         text = codecs.lookup(options.encoding)._is_text_encoding
     except LookupError:
@@ -132,7 +151,7 @@ def _check(options: CsvOptions) -> None:
             "expected one such as utf-8, latin-1, cp1252 or utf-16."
         )
     for key in ("delimiter", "quote"):
-        if not getattr(options, key).isascii():
+        if not (getattr(options, key) or "").isascii():
             raise UserError(
                 f"data.csv.{key}: {getattr(options, key)!r} cannot be read, "
                 "expected an ASCII character."
@@ -148,9 +167,14 @@ def _parse(options: CsvOptions, keep: object) -> pa_csv.ParseOptions:
     )
 
 
-def _header(file: str, options: CsvOptions) -> list[str]:
+def header_of(file: str, options: CsvOptions) -> list[str]:
+    """The names of the columns.
+
+    Raises:
+        UserError: if the file has none, or cannot be read.
+    """
     read = pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
-    with damage_in_words(file, _KNOWN_DAMAGE), _Utf8(file, options) as source:
+    with damage_in_words(file, _KNOWN_DAMAGE), Utf8(file, options) as source:
         reader = pa_csv.open_csv(source, read, _parse(options, lambda row: "skip"))
         names: list[str] = reader.schema.names
     if any(UNDECODABLE in name for name in names):
@@ -175,9 +199,11 @@ def _bad(file: str, row: pa_csv.InvalidRow) -> BadRow:
 
 
 def _ends_inside_quotes(file: str, options: CsvOptions) -> bool:
-    with _Utf8(file, options) as source:
+    with Utf8(file, options) as source:
         text = io.TextIOWrapper(io.BufferedReader(source), "utf-8", errors="replace", newline="")
-        rows = csv.reader(text, delimiter=options.delimiter, quotechar=options.quote, strict=True)
+        rows = csv.reader(
+            text, delimiter=options.delimiter or ",", quotechar=options.quote, strict=True
+        )
         try:
             for _ in rows:
                 pass

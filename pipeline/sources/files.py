@@ -8,17 +8,63 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, cast
 
 import pyarrow as pa
-from tfx.dsl.io import fileio
 
 from pipeline.errors import UnreachableError, UserError
+from pipeline.files import storage
+
+_NO_TABLE = {
+    b"PK\x03\x04": "is a ZIP archive, or a workbook of Excel, which is one: unpack it, or save the "
+    "sheet as CSV.",
+    b"\xd0\xcf\x11\xe0": "is a file of Microsoft Office: save the sheet as CSV.",
+    b"BZh": "is packed by bzip2: unpack it, or pack it by gzip or zstd.",
+    b"\xfd7zXZ": "is packed by xz: unpack it, or pack it by gzip or zstd.",
+    b"7z\xbc\xaf": "is a 7-Zip archive: unpack it.",
+    b"%PDF": "is a PDF document: export its table as CSV.",
+    b"SQLite format 3": "is an SQLite database: name it as sqlite:///FILE, with a query.",
+    b"ARROW1": "is an Arrow file: write it as Parquet.",
+    b"ORC": "is an ORC file: write it as Parquet.",
+    b"Obj\x01": "is an Avro file: write it as Parquet.",
+    b"PAR1": "is a Parquet file: end its name in .parquet, or say --format parquet.",
+}
+"""What files that hold no text begin with, and what to say of each."""
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def open_binary(file: str) -> IO[bytes]:
     """`file`, opened for reading, wherever it lies."""
-    return fileio.open(file, "rb") if "://" in file else Path(file).open("rb")
+    if storage.is_remote(file):
+        with storage.in_words(file):
+            store, path = storage.at(file)
+            return cast(IO[bytes], store.open_input_file(path))
+    return Path(file).open("rb")
+
+
+def open_unpacked(stream: IO[bytes], file: str) -> IO[bytes]:
+    """What `stream`, opened on `file`, holds: unpacked where it is gzipped or packed by zstd.
+
+    Raises:
+        UserError: it begins as files do that hold no text.
+    """
+    begin = stream.read(16)
+    stream.seek(0)
+    for magic, meaning in _NO_TABLE.items():
+        if begin.startswith(magic):
+            raise UserError(f"{file} {meaning}")
+    for magic, packing in _PACKED.items():
+        if begin.startswith(magic):
+            return cast(IO[bytes], pa.CompressedInputStream(stream, packing))
+    return stream
+
+
+def unpacked_name(file: str) -> str:
+    """The name of a file in lower case, without what tells how it is packed."""
+    name = file.lower()
+    for packed in (".gz", ".zst", ".zstd"):
+        name = name.removesuffix(packed)
+    return name
 
 
 @contextmanager
@@ -36,7 +82,7 @@ def damage_in_words(file: str, known: Mapping[str, str] = MappingProxyType({})) 
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
-        cause = str(error).strip().partition("\n")[0]
+        cause = str(error).strip().partition("\n")[0].rstrip(".")
         for words, meaning in known.items():
             if words in cause:
                 raise UserError(f"{file} {meaning}") from error

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow.parquet as pq
 
-from custom_components.example_gen.files import check_columns, damage_in_words, open_binary
-from custom_components.example_gen.rows import Block
+from pipeline.sources.files import check_columns, damage_in_words, open_binary
+from pipeline.sources.rows import Block
 
 BATCH_ROWS = 1 << 15
 """Rows of a file that are in memory at once."""
@@ -24,3 +24,10 @@ def read_parquet(file: str, columns: Sequence[str]) -> Iterator[Block]:
             rows = np.arange(first, first + len(batch), dtype=np.int64)
             first += len(batch)
             yield Block(batch.select(list(columns)), rows, [])
+
+
+def names_of(file: str) -> list[str]:
+    """The names of its columns."""
+    with damage_in_words(file), open_binary(file) as stream:
+        names: list[str] = pq.ParquetFile(stream).schema_arrow.names
+    return names
