@@ -9,7 +9,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 
 from custom_components.gate_report import Drift, Measure
 from pipeline.config import GateConfig
-from pipeline.features_config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig, Problem
 
 _Columns = dict[str, statistics_pb2.FeatureNameStatistics]
 
@@ -34,28 +34,39 @@ def measure_drift(
 
     Numbers are compared by Jensen-Shannon divergence and strings by L-infinity distance. What
     counts is how TFDV sees a column: it says an L-infinity distance of 0 for any two columns of
-    numbers (tfx#4685), so categories that are written as numbers are compared as numbers. A label
-    of 0 and 1 is its share of ones. The columns in `features.keep` are left out: what is kept to
-    split or slice by, such as a date, is new in every span.
+    numbers (tfx#4685), so categories that are written as numbers are compared as numbers. Of a
+    label of two numbers, such as 0 and 1, it is the share of the second. The columns in
+    `features.keep` are left out: what is kept to split or slice by, such as a date, is new in every
+    span; so are dates to predict from.
 
     A column that has values in one span only, or changed its type, moved by 1, as far as there is.
     """
     columns_now, columns_before = _with_values(now), _with_values(before)
     measured = _measured_by_tfdv(now, before)
     for name in (*features.inputs, features.label):
+        if name in features.dates:
+            continue
         column, old = columns_now.get(name), columns_before.get(name)
         known = column or old
         if known is None:
             continue  # No values in either span: nothing that could move.
-        is_label = name == features.label and known.HasField("num_stats")
+        is_label = (
+            name == features.label
+            and features.problem is Problem.BINARY
+            and known.HasField("num_stats")
+        )
         is_numeric = known.HasField("num_stats") and not is_label
         measure = Measure.JENSEN_SHANNON if is_numeric else Measure.L_INFINITY
         default = gate.max_js_divergence if is_numeric else gate.max_l_infinity
         if column is None or old is None or column.WhichOneof("stats") != old.WhichOneof("stats"):
             value, change = 1.0, f"{_words(old)} before, {_words(column)} now"
         elif is_label:
-            value = abs(column.num_stats.mean - old.num_stats.mean)
-            change = f"share of 1 from {old.num_stats.mean:.1%} to {column.num_stats.mean:.1%}"
+            first, second = map(float, features.class_names)
+            before_it, now_it = (
+                (some.num_stats.mean - first) / (second - first) for some in (old, column)
+            )
+            value = abs(now_it - before_it)
+            change = f"share of {features.class_names[1]} from {before_it:.1%} to {now_it:.1%}"
         else:
             value = measured[name]
             change = _moments(old, column) if is_numeric else _largest_move(old, column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,19 +30,28 @@ Rows: TypeAlias = (
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
-def arrays(rows: Rows, types: Mapping[str, Type]) -> dict[str, NDArray[Any]]:
+def arrays(
+    rows: Rows, types: Mapping[str, Type], example: Row | None = None
+) -> dict[str, NDArray[Any]]:
     """One array [rows] for each column, of the type that it is to have.
+
+    True and False are 1 and 0 in a column of numbers; in one of text they are spelled as in the
+    example, "True" or "TRUE", say, or "true" and "false". Dates become ISO text.
 
     Args:
         rows: The rows; columns that `types` does not name are ignored.
         types: "string" (bytes; missing: b""), "float32" (missing: NaN), "float64" (a whole number,
             missing: NaN) or "int64" (a whole number, which no row may lack) by column.
+        example: One of the rows that the model learned from.
 
     Raises:
         UserError: If a column is not there, or a value does not fit; says which row (from 1).
     """
     columns = _by_name(rows)
-    found = {name: _array(name, dtype, columns) for name, dtype in types.items()}
+    found = {
+        name: _array(name, dtype, columns, _spelled((example or {}).get(name)))
+        for name, dtype in types.items()
+    }
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -89,7 +99,17 @@ class _NotThere(KeyError):
         self.columns = list(map(str, columns))
 
 
-def _array(name: str, dtype: Type, columns: Mapping[str, Any]) -> NDArray[Any]:
+def _spelled(value: Any) -> tuple[str, str]:
+    """False and True, as a column spells them of which this is a value."""
+    for spell in (str.capitalize, str.upper):
+        if value in (spell("false"), spell("true")):
+            return spell("false"), spell("true")
+    return "false", "true"
+
+
+def _array(
+    name: str, dtype: Type, columns: Mapping[str, Any], spelled: tuple[str, str]
+) -> NDArray[Any]:
     try:
         values = columns[name]
     except KeyError as error:
@@ -100,14 +120,14 @@ def _array(name: str, dtype: Type, columns: Mapping[str, Any]) -> NDArray[Any]:
         offer = f" Is it {close[0]!r}? Rename it." if close else ""
         expected = _TYPES[dtype][1]
         raise UserError(f"{where} has no column {name!r}: expected {expected}.{offer}") from None
-    quick = _quick(values, dtype)
-    return _one_by_one(name, values, dtype) if quick is None else quick
+    quick = _quick(values, dtype, spelled)
+    return _one_by_one(name, values, dtype, spelled) if quick is None else quick
 
 
-def _quick(values: Any, dtype: Type) -> NDArray[Any] | None:
+def _quick(values: Any, dtype: Type, spelled: tuple[str, str]) -> NDArray[Any] | None:
     """The whole column at once; None where its values have to be looked at one by one."""
     if isinstance(values, list) and any(isinstance(value, bool | np.bool_) for value in values):
-        return None  # Arrow would take True for 1.
+        return None  # Arrow would take True beside text for 1.
     try:
         column = (
             values
@@ -120,6 +140,9 @@ def _quick(values: Any, dtype: Type) -> NDArray[Any] | None:
         column = column.combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_boolean(column.type):
+        is_text = dtype == "string"
+        column = pc.if_else(column, *reversed(spelled)) if is_text else column.cast(pa.int8())
     if dtype == "string":
         return _quick_strings(column)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
@@ -138,7 +161,9 @@ def _quick(values: Any, dtype: Type) -> NDArray[Any] | None:
 
 
 def _quick_strings(column: pa.Array) -> NDArray[Any] | None:
-    if pa.types.is_integer(column.type):
+    if pa.types.is_temporal(column.type):
+        column = _iso(column)
+    elif pa.types.is_integer(column.type):
         column = column.cast(pa.string())
     elif column.type not in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
         return None
@@ -146,14 +171,24 @@ def _quick_strings(column: pa.Array) -> NDArray[Any] | None:
     return np.asarray(filled.to_numpy(zero_copy_only=False), object)
 
 
-def _one_by_one(name: str, values: Any, dtype: Type) -> NDArray[Any]:
+def _iso(column: pa.Array) -> pa.Array:
+    """Dates and times as text, in whole seconds and UTC: as ingest writes them."""
+    if pa.types.is_timestamp(column.type):
+        column = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s"))
+    return column.cast(pa.string())
+
+
+def _one_by_one(name: str, values: Any, dtype: Type, spelled: tuple[str, str]) -> NDArray[Any]:
     convert, expected = _TYPES[dtype]
     if isinstance(values, pa.Array | pa.ChunkedArray):
         values = values.to_pylist()
     converted = []
     for number, value in enumerate(values, start=1):
         try:
-            converted.append(convert(_plain(value)))
+            plain = _plain(value)
+            if isinstance(plain, bool):
+                plain = spelled[plain] if dtype == "string" else int(plain)
+            converted.append(convert(plain))
         except (ValueError, TypeError, OverflowError):
             raise UserError(
                 f"Row {number}, column {name!r}: {value!r} does not fit; expected {expected}."
@@ -163,8 +198,6 @@ def _one_by_one(name: str, values: Any, dtype: Type) -> NDArray[Any]:
 
 def _plain(value: Any) -> Any:
     """A value as Python's own; pandas' NA as None."""
-    if isinstance(value, bool | np.bool_):
-        raise TypeError
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     return value.item() if isinstance(value, np.generic) else value
@@ -183,6 +216,8 @@ def _string(value: Any) -> bytes:
         return str(_whole(value)).encode()  # a whole number beside missing ones, as pandas has it
     if isinstance(value, str | int):
         return str(value).encode()
+    if isinstance(value, datetime.date):
+        return bytes(_iso(pa.array([value]))[0].as_py(), "ascii")
     raise TypeError
 
 

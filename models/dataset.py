@@ -24,16 +24,18 @@ class Rows:
     """Rows as a model learns from them."""
 
     numbers: NDArray[np.float32]
-    """[rows, numbers], in the order of `ModelInputs.numbers`."""
+    """[rows, numbers], in the order of `ModelInputs.numbers`, a vector's beside one another."""
     categories: NDArray[np.int32]
     """[rows, categories], in the order of `ModelInputs.categories`."""
     labels: NDArray[np.float32]
-    """[rows], 0 or 1."""
+    """[rows], the number of the class, from 0, or the value."""
     folds: NDArray[np.int32]
     """[rows], 0 to FOLDS - 1; rows of one group (a day, say) have the same; FOLDS more for those
     that are never held out."""
     weights: NDArray[np.float32]
     """[rows], how much each counts in training, where one of the newest span counts 1."""
+    classes: int = 2
+    """How many there are; 0 where a value is predicted."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,6 +48,7 @@ class Rows:
             self.labels[rows],
             self.folds[rows],
             self.weights[rows],
+            self.classes,
         )
 
     def hold_out(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -81,11 +84,12 @@ class Rows:
 
 def row_weights(rows: Rows, settings: TrainConfig) -> NDArray[np.float32]:
     """What each of the rows [rows] weighs in training: by its age and, if so set, by its class."""
-    if settings.class_weight == "none":
+    if settings.class_weight == "none" or not rows.classes:
         return rows.weights
     labels = rows.labels.astype(int)
-    mass = np.bincount(labels, weights=rows.weights, minlength=2)
-    by_class = np.asarray(mass.sum() / (2 * mass), np.float32)
+    mass = np.bincount(labels, weights=rows.weights, minlength=rows.classes)
+    mass[mass == 0] = np.inf  # A class without rows weighs on none.
+    by_class = np.asarray(rows.weights.sum() / (np.isfinite(mass).sum() * mass), np.float32)
     return np.asarray(rows.weights * by_class[labels])
 
 
@@ -100,6 +104,7 @@ def read(
     file_patterns: Sequence[str],
     inputs: ModelInputs,
     *,
+    classes: int = 2,
     weights: Sequence[float] = (),
     never_held_out: Sequence[bool] = (),
     memory_budget: float = 1.0,
@@ -109,6 +114,7 @@ def read(
     Args:
         file_patterns: The files.
         inputs: The columns.
+        classes: How many the label has; 0 where it is a number.
         weights: What a row of the files of each pattern weighs; by default 1.
         never_held_out: Whether `Rows.hold_out` keeps to the rows of the other patterns' files; by
             default it takes from all.
@@ -116,7 +122,7 @@ def read(
             file, and mapped into memory from there as they are needed.
 
     Raises:
-        UserError: If there are no rows.
+        UserError: If there are no rows, or a label is none of the classes.
     """
     weights = weights or [1.0] * len(file_patterns)
     never_held_out = never_held_out or [False] * len(file_patterns)
@@ -125,9 +131,12 @@ def read(
         for pattern, weight, never in zip(file_patterns, weights, never_held_out, strict=True)
         for file in tf.io.gfile.glob(pattern)
     )
+    label_type = tf.int64 if classes else tf.float32
     spec = {
         **dict.fromkeys(inputs.numbers, tf.io.FixedLenFeature([], tf.float32)),
-        **dict.fromkeys((*inputs.categories, LABEL, FOLD), tf.io.FixedLenFeature([], tf.int64)),
+        **{name: tf.io.FixedLenFeature([n], tf.float32) for name, n in inputs.vectors.items()},
+        **dict.fromkeys((*inputs.categories, FOLD), tf.io.FixedLenFeature([], tf.int64)),
+        LABEL: tf.io.FixedLenFeature([], label_type),
     }
 
     def examples_of(file: tf.Tensor, weight: tf.Tensor, fold: tf.Tensor) -> tf.data.Dataset:
@@ -151,9 +160,17 @@ def read(
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         .prefetch(1)
     )
-    rows = Rows(*_gathered(batches.as_numpy_iterator(), memory_budget * 2**30))
+    numbers, categories, labels, folds, weighs = _gathered(
+        batches.as_numpy_iterator(), memory_budget * 2**30
+    )
+    rows = Rows(numbers, categories, labels, folds, weighs, classes)
     if not len(rows):
         raise UserError(f"There are no rows to learn from in {', '.join(file_patterns)}.")
+    if classes and not ((rows.labels >= 0) & (rows.labels < classes)).all():
+        raise UserError(
+            f"{', '.join(file_patterns)} has rows whose label is none of the {classes} classes: "
+            "name all of the label's values in features.classes."
+        )
     return rows
 
 
@@ -187,19 +204,24 @@ def _on_disk(batches: Iterable[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any],
 
 
 def matrices(columns: Mapping[str, tf.Tensor], inputs: ModelInputs) -> tuple[tf.Tensor, tf.Tensor]:
-    """Transformed columns [rows] as `Rows.numbers` and `Rows.categories`."""
+    """Transformed columns [rows] or [rows, n] as `Rows.numbers` and `Rows.categories`."""
     rows = tf.shape(next(iter(columns.values())))[0]
+    numbers = [columns[name] for name in inputs.numbers]
+    categories = [columns[name] for name in inputs.categories]
     return (
-        _matrix([columns[name] for name in inputs.numbers], rows, tf.float32),
-        _matrix([columns[name] for name in inputs.categories], rows, tf.int32),
+        _matrix(numbers, inputs.widths, rows, tf.float32),
+        _matrix(categories, [1] * len(categories), rows, tf.int32),
     )
 
 
-def _matrix(columns: list[tf.Tensor], rows: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """[rows, columns], of no columns too."""
+def _matrix(
+    columns: list[tf.Tensor], widths: Sequence[int], rows: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """[rows, sum of the widths], of no columns too."""
     if not columns:
         return tf.zeros([rows, 0], dtype)
-    return tf.cast(tf.stack(columns, axis=1), dtype)
+    parts = [tf.reshape(column, [rows, n]) for column, n in zip(columns, widths, strict=True)]
+    return tf.cast(tf.concat(parts, axis=1), dtype)
 
 
 def _mapped(file: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

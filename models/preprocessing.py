@@ -2,8 +2,8 @@
 
 TFX Transform runs `preprocessing_fn` over the data to learn means, variances and vocabularies, and
 saves it as a graph that every model carries along: what a served row goes through is what the
-training rows went through. Edit it here. Each output is a tensor [batch]; one more float32 output
-is one more number that every model learns from.
+training rows went through. Edit it here. Each output is a tensor [rows]; one more float32 output,
+[rows] or [rows, n], is one more number, or n, that every model learns from.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from models import features
-from pipeline.features_config import FeaturesConfig
+from models import dates, features, target_encoding, text
+from pipeline.features_config import DateConfig, FeaturesConfig, Problem
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor
 Tensors: TypeAlias = dict[str, tf.Tensor]
@@ -35,26 +35,45 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
             rows are kept together, if there is one.
     """
     config = FeaturesConfig.model_validate_json(custom_config["features"])
-    outputs = scale({column: inputs[column] for column in config.numeric})
+    split_by = custom_config.get("split_by")
+    scaled = {features.scaled(column): numbers(inputs[column]) for column in config.numeric}
+    scaled |= {features.logged(column): log(numbers(inputs[column])) for column in config.log}
+    outputs: Tensors = {}
+    for column, settings in config.dates.items():
+        date_numbers, date_outputs = date(column, strings(inputs[column]), settings)
+        scaled |= date_numbers
+        outputs |= date_outputs
+    outputs |= scale(scaled)
     for column in config.categorical:
         outputs[features.index(column)] = index(inputs[column], features.vocabulary(column))
     for column, buckets in config.bucketized.items():
         outputs[features.index(column)] = bucket(numbers(inputs[column]), buckets)
+    for column, places in config.hashed.items():
+        outputs[features.index(column)] = hashed(strings(inputs[column]), places)
     for column, period in config.cyclical.items():
-        sine, cosine = circle(numbers(inputs[column]), period)
-        outputs[features.sine(column)], outputs[features.cosine(column)] = sine, cosine
-    for column in (*config.numeric, *config.cyclical):
+        outputs |= circle(column, numbers(inputs[column]), period)
+    for column, of_text in config.text.items():
+        outputs[features.words(column)] = text.vectors(column, strings(inputs[column]), of_text)
+    for column in (*config.numeric, *config.log, *config.cyclical):
         if isinstance(inputs[column], tf.SparseTensor):
             absent = tf.math.is_nan(numbers(inputs[column]))
             outputs[features.missing(column)] = tf.cast(absent, tf.float32)
-    split_by = custom_config.get("split_by")
     group = [inputs[column] for column in ([split_by] if split_by else config.inputs)]
-    outputs[features.FOLD] = fold(group)
-    outputs[features.LABEL] = tf.cast(numbers(inputs[config.label]), tf.int64)
+    outputs[features.FOLD] = fold(group, features.FOLDS)
+    outputs[features.LABEL] = label(inputs[config.label], config)
+    # A served row has its inputs and no other column, so its part can be of these alone.
+    row = group if split_by in config.inputs else [inputs[column] for column in config.inputs]
+    for column in config.target_encoded:
+        outputs[features.target(column)] = target_encoding.encode(
+            strings(inputs[column]),
+            fold=fold(row, target_encoding.FOLDS),
+            labels=outputs[features.LABEL],
+            classes=len(config.class_names),
+        )
     return outputs
 
 
-def scale(columns: Mapping[str, Column]) -> Tensors:
+def scale(columns: Mapping[str, tf.Tensor]) -> Tensors:
     """Numbers with mean 0 and variance 1; missing ones take the mean.
 
     All are scaled as one matrix, as each analyzer costs Transform's Beam pipeline time. It leaves
@@ -62,17 +81,56 @@ def scale(columns: Mapping[str, Column]) -> Tensors:
     """
     if not columns:
         return {}
-    matrix = tf.stack([numbers(column) for column in columns.values()], axis=1)
+    matrix = tf.stack(list(columns.values()), axis=1)
     matrix = zero_if_missing(tft.scale_to_z_score(matrix, elementwise=True))
     matrix = tf.clip_by_value(matrix, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-    names = map(features.scaled, columns)
-    return dict(zip(names, tf.unstack(matrix, num=len(columns), axis=1), strict=True))
+    return dict(zip(columns, tf.unstack(matrix, num=len(columns), axis=1), strict=True))
 
 
-def circle(values: tf.Tensor, period: float) -> tuple[tf.Tensor, tf.Tensor]:
+def log(values: tf.Tensor) -> tf.Tensor:
+    """The logarithm of 1 and more, with the sign: NaN stays NaN."""
+    return tf.sign(values) * tf.math.log1p(tf.abs(values))
+
+
+def date(column: str, values: tf.Tensor, config: DateConfig) -> tuple[Tensors, Tensors]:
+    """What of a date is to be scaled, NaN where it is missing, and its other outputs."""
+    found = dates.parse(values, config.format)
+    places = {
+        "month": (found.month - 1, 12),
+        "day": (found.day - 1, 31),
+        "weekday": (found.weekday, 7),
+        "hour": (found.seconds // 3600, 24),
+        "minute": (found.seconds // 60 % 60, 60),
+    }
+
+    def known(field: tf.Tensor) -> tf.Tensor:
+        return tf.where(found.is_there, tf.cast(field, tf.float32), math.nan)
+
+    outputs = {features.missing(column): 1 - tf.cast(found.is_there, tf.float32)}
+    for part in config.parts:
+        if part != "year":
+            place, period = places[part]
+            outputs |= circle(features.part(column, part), known(place), period)
+    scaled = {}
+    if "year" in config.parts:
+        scaled[features.part(column, "year")] = known(found.year - 2020)
+    if config.age:
+        # Until when does not matter to what is scaled: days before any date are days before the
+        # newest one, which no analyzer has to find then. A near one leaves float32 its digits.
+        days = tf.cast(dates.DAYS_TO_2020 - found.days, tf.float32)
+        scaled[features.part(column, "age")] = known(
+            days - tf.cast(found.seconds, tf.float32) / dates.DAY
+        )
+    return scaled, outputs
+
+
+def circle(name: str, values: tf.Tensor, period: float) -> Tensors:
     """Sine and cosine, in which a value and one a period later are the same; missing ones are 0."""
     angle = tf.cast(values, tf.float32) * (2 * math.pi / period)
-    return zero_if_missing(tf.sin(angle)), zero_if_missing(tf.cos(angle))
+    return {
+        features.sine(name): zero_if_missing(tf.sin(angle)),
+        features.cosine(name): zero_if_missing(tf.cos(angle)),
+    }
 
 
 def index(column: Column, vocabulary: str) -> tf.Tensor:
@@ -90,10 +148,26 @@ def bucket(values: tf.Tensor, buckets: int) -> tf.Tensor:
     return tf.where(absent, tf.zeros_like(place), place + 1)
 
 
-def fold(group: list[Column]) -> tf.Tensor:
-    """A stable hash of the group that a row belongs to."""
+def hashed(values: tf.Tensor, places: int) -> tf.Tensor:
+    """The place, from 1 on, that a value's hash gives it; 0 if missing."""
+    place = tf.strings.to_hash_bucket_fast(values, places)
+    return tf.where(values == "", tf.zeros_like(place), place + 1)
+
+
+def fold(group: list[Column], folds: int) -> tf.Tensor:
+    """A stable hash of the group that a row belongs to, from 0 to `folds` - 1."""
     key = tf.strings.join([features.FOLD, *map(strings, group)], separator="\x1f")
-    return tf.strings.to_hash_bucket_fast(key, features.FOLDS)
+    return tf.strings.to_hash_bucket_fast(key, folds)
+
+
+def label(column: Column, config: FeaturesConfig) -> tf.Tensor:
+    """The value, float32, or the number of its class, int64: -1 where it is of none."""
+    if config.problem is Problem.REGRESSION:
+        return numbers(column)
+    if not config.classes and column.dtype != tf.string:
+        return tf.cast(numbers(column), tf.int64)
+    is_it = _dense(column, _as_spelled, "")[:, None] == tf.constant(config.class_names)
+    return tf.where(tf.reduce_any(is_it, axis=1), tf.argmax(is_it, axis=1), -1)
 
 
 def numbers(column: Column) -> tf.Tensor:
@@ -104,6 +178,17 @@ def numbers(column: Column) -> tf.Tensor:
 def strings(column: Column) -> tf.Tensor:
     """Strings, empty where missing."""
     return _dense(column, lambda v: v if v.dtype == tf.string else tf.strings.as_string(v), "")
+
+
+def _as_spelled(values: tf.Tensor) -> tf.Tensor:
+    """Text; 1 and 1.0 are both "1"."""
+    if values.dtype == tf.string:
+        return values
+    if values.dtype.is_integer:
+        return tf.strings.as_string(values)
+    whole = tf.strings.as_string(tf.cast(values, tf.int64))
+    is_whole = values == tf.round(values)
+    return tf.where(is_whole, whole, tf.strings.as_string(values, shortest=True))
 
 
 def zero_if_missing(values: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -18,13 +19,17 @@ class Problem(StrEnum):
     REGRESSION = "regression"
 
 
+DATE_FIELDS = ("Y", "y", "m", "b", "B", "d", "H", "I", "p", "M", "S", "f")
+"""What may follow a % in a `DateConfig.format`, as strptime has it."""
+
+
 class DateConfig(Section):
     """How a date is read, and what becomes of it."""
 
     format: str = "iso"
     """iso: 2026-11-30, with or without a time after a blank or a T; or as strptime has it, of %Y,
-    %m, %d, %H, %M, %S, %b and what stands between them, as in "%d/%m/%Y"; or "epoch": seconds since
-    1970, a whole number."""
+    %y, %m, %b, %B, %d, %H, %I, %p, %M, %S, %f and what stands between them, as in "%d/%m/%Y"; or
+    "epoch": seconds since 1970, a whole number. What follows as a time zone is passed over."""
     parts: tuple[Literal["year", "month", "day", "weekday", "hour", "minute"], ...] = (
         "month",
         "weekday",
@@ -34,13 +39,31 @@ class DateConfig(Section):
     """Whether the days between the date and the newest one that the models learned from are an
     input: with it a trend can be learned."""
 
+    @model_validator(mode="after")
+    def _is_a_date(self) -> Self:
+        if not self.parts and not self.age:
+            raise ValueError("a date without parts and age is no input; name some, or drop it")
+        if self.format in ("iso", "epoch"):
+            return self
+        fields = re.findall("%(.?)", self.format.replace("%%", ""))
+        if unknown := [field for field in fields if field not in DATE_FIELDS]:
+            raise ValueError(
+                f"format {self.format!r}: %{unknown[0]} is not known; expected iso, epoch, or of "
+                + " ".join(f"%{field}" for field in DATE_FIELDS)
+            )
+        if len(set(fields)) < len(fields) or not {"Y", "y"} & set(fields):
+            raise ValueError(
+                f"format {self.format!r}: expected a year, %Y or %y, and each field once"
+            )
+        return self
+
 
 class TextConfig(Section):
     """How words become numbers."""
 
     method: Literal["hash", "vocabulary"] = "hash"
     """hash: each n-gram of words falls into one of `size` places by its hash. vocabulary: the
-    `size` n-grams that are in most rows have a place each."""
+    `size` most frequent n-grams have a place each, and others none."""
     size: Annotated[int, Field(ge=2, le=4096)] = 256
     """How many numbers a text becomes."""
     ngrams: Annotated[int, Field(ge=1, le=3)] = 2

@@ -33,6 +33,8 @@ from models.manifest import EXAMPLE_ROW_FILE, plain
 from pipeline import progress
 
 Artifacts = dict[str, list[types.Artifact]]
+_ROWS_TO_CHOOSE_FROM = 100
+"""Of the first so many rows the one that lacks least is kept as an example."""
 
 
 class Executor(executor.Executor):
@@ -93,8 +95,9 @@ def _describe(preprocessing: Preprocessing, input_dict: Artifacts, output_dict: 
         cached.set_int_custom_property("span", span_of(examples[-1]))
     split = artifact_utils.decode_split_names(examples[-1].split_names)[0]
     rows = source(examples[-1], split, preprocessing.schema)
-    batch = next(batches(rows)).slice(0, 1).to_pylist()
-    row = {name: (values or [None])[0] for name, values in batch[0].items()}
+    some = next(batches(rows)).slice(0, _ROWS_TO_CHOOSE_FROM).to_pylist()
+    fullest = min(some, key=lambda row: list(row.values()).count(None))
+    row = {name: (values or [None])[0] for name, values in fullest.items()}
     graph = artifact_utils.get_single_instance(output_dict[keys.TRANSFORM_GRAPH_KEY])
     graph.set_string_custom_property(FINGERPRINT, preprocessing.fingerprint)
     fileio.makedirs(graph.uri)

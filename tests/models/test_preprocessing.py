@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models import preprocessing
+from pipeline.features_config import DateConfig, FeaturesConfig
 from tests.models.transformed import Transformed
 
 
@@ -80,7 +82,8 @@ def test_cyclical_numbers_wrap_around(transformed, table):
 
 @given(st.floats(-1000, 1000, width=32), st.integers(-5, 5), st.floats(1, 1000, width=32))
 def test_a_whole_period_more_is_the_same_place_on_the_circle(value, turns, period):
-    sine, cosine = preprocessing.circle(np.array([value, value + turns * period]), period)
+    circle = preprocessing.circle("x", np.array([value, value + turns * period]), period)
+    sine, cosine = circle["x_sin"], circle["x_cos"]
     assert math.hypot(sine[0], cosine[0]) == pytest.approx(1, abs=1e-4)
     # float32: an error of the value, in radians
     tolerance = 1e-6 * 2 * math.pi * (abs(value) + abs(turns) * period + 1) / period + 1e-5
@@ -106,6 +109,60 @@ def test_serving_needs_neither_label_nor_kept_columns(transformed, table, column
     assert set(columns) - set(served) == {"label", "fold"}
     for name, values in served.items():
         np.testing.assert_allclose(values, columns[name], err_msg=name, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("problem", "classes", "values", "expected"),
+    [
+        ("binary", (), [0, 1, 1], [0, 1, 1]),
+        ("binary", (), ["1", "0", "2"], [1, 0, -1]),
+        ("binary", ("no", "yes"), ["yes", "no", "Yes"], [1, 0, -1]),
+        ("binary", ("true", "false"), ["false", "true", ""], [1, 0, -1]),
+        ("multiclass", ("3", "1", "2"), [1, 2, 3], [1, 2, 0]),
+        ("multiclass", ("3", "1", "2.5"), [1.0, 2.5, 3.0], [1, 2, 0]),
+        ("multiclass", ("3", "1", "2"), ["1", "2", "1.0"], [1, 2, -1]),
+        ("regression", (), [2, -1, 0], [2.0, -1.0, 0.0]),
+        ("regression", (), [2.5, -1.0, 0.0], [2.5, -1.0, 0.0]),
+    ],
+)
+def test_a_label_becomes_the_number_of_its_class_whatever_its_type(
+    problem: str, classes: tuple[str, ...], values: list[object], expected: list[float]
+):
+    config = FeaturesConfig.model_validate(
+        {"label": "y", "numeric": ["x"], "problem": problem, "classes": classes}
+    )
+    column = tf.constant(values, tf.int64 if isinstance(values[0], int) else None)
+    for held in (column, tf.sparse.from_dense(column[:, None])):
+        found = preprocessing.label(held, config)
+        if held is column:
+            assert found.numpy().tolist() == expected
+        assert found.dtype == (tf.float32 if problem == "regression" else tf.int64)
+
+
+def test_a_hashed_value_has_a_place_of_its_own_and_a_missing_one_the_first():
+    found = preprocessing.hashed(tf.constant(["a", "", "a", "b"]), 1000).numpy()
+    assert found[1] == 0 and found[0] == found[2] != found[3]
+    many = preprocessing.hashed(tf.strings.as_string(tf.range(5000)), 7).numpy()
+    assert set(many) == set(range(1, 8))
+
+
+def test_the_logarithm_has_the_sign_of_its_number():
+    values = [0.0, math.e - 1, 1 - math.e, math.nan]
+    np.testing.assert_allclose(preprocessing.log(tf.constant(values)), [0, 1, -1, math.nan])
+
+
+def test_a_date_becomes_its_parts_and_its_age():
+    config = DateConfig(parts=("year", "month", "weekday", "hour"))
+    text = tf.constant(["2020-01-06 12:00", "2019-04-02", "never"])
+    scaled, outputs = preprocessing.date("day", text, config)
+    np.testing.assert_array_equal(outputs["day_missing"], [0, 0, 1])
+    np.testing.assert_array_equal(scaled["day.year"], [0, -1, np.nan])
+    np.testing.assert_allclose(scaled["day.age"], [-5.5, 274, np.nan])
+    for part, angles in {"month": [0, 0.25], "weekday": [0, 1 / 7], "hour": [0.5, 0]}.items():
+        sine, cosine = outputs[f"day.{part}_sin"], outputs[f"day.{part}_cos"]
+        np.testing.assert_allclose(sine, [*np.sin(2 * np.pi * np.array(angles)), 0], atol=1e-6)
+        np.testing.assert_allclose(cosine, [*np.cos(2 * np.pi * np.array(angles)), 0], atol=1e-6)
+    assert len(scaled) == 2 and len(outputs) == 7
 
 
 def _with(table: pa.Table, column: str, values: list[object]) -> pa.Table:
