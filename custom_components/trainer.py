@@ -20,6 +20,9 @@ HALF_LIFE = "half_life"
 """The key under which the pipeline says by how many spans' age a row counts half; None: by none."""
 TRAIN_WEIGHTS = "train_weights"
 """The key under which `run_fn` finds what a row of each of its `train_files` weighs."""
+CROSS_VALIDATION = "cross_validation"
+"""The key under which the pipeline says how rows are parted, a CrossValidation as JSON; `examples`
+are raw ones then, of every split in `train_args`."""
 
 
 class Executor(tfx_executor.GenericExecutor):
@@ -37,7 +40,8 @@ class Executor(tfx_executor.GenericExecutor):
         provenance = of_executor(self._context, spans=spans)
         fn_args.custom_config[PROVENANCE] = provenance.model_dump_json()
         half_life = fn_args.custom_config.get(HALF_LIFE)
-        fn_args.custom_config[TRAIN_WEIGHTS] = weights_by_age(spans, half_life)
+        splits = len(fn_args.train_files) // len(spans)
+        fn_args.custom_config[TRAIN_WEIGHTS] = weights_by_age(spans, half_life) * splits
         return fn_args
 
 

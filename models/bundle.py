@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from models import columns, features, manifest
 from models.manifest import ENSEMBLE, MEMBERS, Manifest
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 
 EXAMPLES_SIGNATURE = "serving_default"
 """Takes EXAMPLES, a batch of serialized tf.Examples."""
@@ -36,16 +37,27 @@ RAW_SIGNATURE = "serving_raw"
 """Takes a tensor [rows] for each raw column, by its name."""
 EXAMPLES = "examples"
 PROBABILITY = "probability"
-"""The output of a whole model: the probability of label 1."""
+"""The output of a whole model that tells two classes apart."""
 NUMBERS, CATEGORIES = "numbers", "categories"
 """The outputs of a transform graph: `models.dataset.Rows` has their meaning."""
 TRANSFORM = "transform"
 """The folder of the transform graph of a model that is no SavedModel itself."""
 
 Predictions = NDArray[np.float32]
+"""[rows] the probability of the second of two classes, or the value in a regression; of several
+classes [rows, classes] the probability of each."""
 Arrays = Mapping[str, NDArray[Any]]
-Predict = Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[Any]]
-"""From numbers [rows, n] and categories [rows, k] to the probability [rows] of label 1."""
+Predict = Callable[[NDArray[np.float32], NDArray[np.int32]], Predictions]
+"""From numbers [rows, n] and categories [rows, k] to what a model says of each row."""
+
+
+def output_of(problem: Problem) -> str:
+    """The name of the output of a whole model, in its signatures."""
+    return {
+        Problem.BINARY: PROBABILITY,
+        Problem.MULTICLASS: "probabilities",
+        Problem.REGRESSION: "prediction",
+    }[problem]
 
 
 class _Model(Protocol):
@@ -83,7 +95,7 @@ class Bundle:
             members = sorted((folder / MEMBERS).iterdir())
             return cls(found, _Ensemble([cls.load(m, verify=False) for m in members]))
         if _is_saved_model(folder):
-            return cls(found, _Graph(folder).probability)
+            return cls(found, _Whole(_Graph(folder), output_of(found.problem)))
         predict = _load_predict(found.framework, folder)
         return cls(found, _Arrays(_transform(folder / TRANSFORM, found.transform), predict))
 
@@ -96,7 +108,7 @@ class Bundle:
         return dict(self.manifest.inputs)
 
     def predict(self, rows: columns.Rows) -> Predictions:
-        """The probability [rows] of label 1 for each raw row.
+        """What the model says of each raw row.
 
         Numbers may be given as text, as a CSV file has them; None is a missing value. Columns that
         the model does not take are ignored.
@@ -108,7 +120,8 @@ class Bundle:
         Raises:
             UserError: If a column is not there, or a value is not what it takes.
         """
-        return self.predict_columns(columns.arrays(rows, self.manifest.inputs))
+        found = self.manifest
+        return self.predict_columns(columns.arrays(rows, found.inputs, found.example))
 
     def predict_columns(self, arrays: Arrays) -> Predictions:
         """The same for columns [rows] that are of their types already (`columns.arrays`)."""
@@ -118,7 +131,7 @@ class Bundle:
         return self._model(RAW_SIGNATURE, inputs)
 
     def predict_examples(self, examples: Sequence[bytes] | NDArray[Any]) -> Predictions:
-        """The probability [rows] of label 1 for each serialized tf.Example.
+        """What the model says of each serialized tf.Example.
 
         Raises:
             UserError: If one is no tf.Example, or lacks a value that a row always has.
@@ -129,7 +142,7 @@ class Bundle:
 
 
 def mean(predictions: Sequence[NDArray[Any]]) -> Predictions:
-    """What an ensemble says: the mean [rows] of its members' probabilities."""
+    """What an ensemble says: the mean of its members' predictions."""
     average: Predictions = np.mean(np.asarray(predictions, np.float64), axis=0).astype(np.float32)
     return average
 
@@ -182,14 +195,21 @@ class _Graph:
                 f"The model in {self._folder} cannot take these rows: {reason}"
             ) from None
 
-    def probability(self, signature: str, inputs: Arrays) -> Predictions:
-        """What the graph of a whole model says."""
-        return by_row(self(signature, inputs)[PROBABILITY])
+
+class _Whole:
+    """A model that is one graph with its preprocessing."""
+
+    def __init__(self, graph: _Graph, output: str) -> None:
+        self._graph = graph
+        self._output = output
+
+    def __call__(self, signature: str, inputs: Arrays) -> Predictions:
+        return by_row(self._graph(signature, inputs)[self._output])
 
 
-def by_row(probabilities: NDArray[Any]) -> Predictions:
-    """Probabilities [rows] of label 1, or [rows, classes] of each label where there are more."""
-    said = np.asarray(probabilities, np.float32)
+def by_row(predictions: NDArray[Any]) -> Predictions:
+    """Predictions [rows], [rows, 1] or [rows, classes] as all of this project have them."""
+    said = np.asarray(predictions, np.float32)
     return said.reshape(-1) if said.ndim == 1 or said.shape[1] == 1 else said
 
 

@@ -37,6 +37,8 @@ def write(folder: Path, members: Mapping[str, Path]) -> Manifest:
         Manifest(
             framework=ENSEMBLE,
             label=first.label,
+            problem=first.problem,
+            classes=first.classes,
             inputs=first.inputs,
             example=first.example,
             provenance=_provenance([member.provenance for member in manifests.values()]),
@@ -53,10 +55,10 @@ def _verified(folder: Path) -> Manifest:
 def _check_alike(manifests: Mapping[str, Manifest]) -> None:
     (first, expected), *others = manifests.items()
     for name, found in others:
-        if found.label != expected.label:
+        if _predicted(found) != _predicted(expected):
             raise UserError(
-                f"{name} predicts {found.label!r} and {first} {expected.label!r}: models of one "
-                "ensemble must predict the same. Train both with one configuration."
+                f"{name} predicts {_predicted(found)} and {first} {_predicted(expected)}: models "
+                "of one ensemble must predict the same. Train both with one configuration."
             )
         differing = sorted(
             column
@@ -68,6 +70,12 @@ def _check_alike(manifests: Mapping[str, Manifest]) -> None:
                 f"{name} and {first} do not take the same columns ({', '.join(differing)}): models "
                 "of one ensemble must. Train both with one configuration."
             )
+
+
+def _predicted(found: Manifest) -> str:
+    """What a model predicts, in words."""
+    of = f" of {', '.join(found.classes)}" if found.classes else " as a number"
+    return f"{found.label!r}{of}"
 
 
 def _provenance(members: list[Provenance]) -> Provenance:

@@ -18,7 +18,7 @@ PLOT_FILE = "history.svg"
 
 
 class Curve(Section):
-    """The mean cross entropy, in nats, after each step of a training."""
+    """The loss after each step of a training: mean cross entropy, in nats, or squared error."""
 
     learned: tuple[float, ...]
     """Of the rows that were learned from."""
@@ -53,6 +53,8 @@ class History(Section):
     """What a step is: "epoch", "tree", or "fit" where there is but one."""
     steps: int
     """How many steps the model was trained for; not those of the model that it goes on from."""
+    loss: str = "log loss"
+    """What the curves are of: log loss, or mean squared error."""
     begun: str = ""
     """From which model the training went on, or why it began anew; empty without a warm start."""
     search: Curve | None = None
@@ -95,7 +97,7 @@ def picture(history: History, file: Path) -> None:
         if losses:
             axes.plot(range(1, len(losses) + 1), losses, label=name)
     axes.axvline(history.steps, color="gray", linestyle=":", label=f"{history.steps} chosen")
-    axes.set(xlabel=history.step, ylabel="log loss", title=history.framework)
+    axes.set(xlabel=history.step, ylabel=history.loss, title=history.framework)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""What a model relies on: how much worse it tells the labels when a column's values are shuffled.
+"""What a model relies on: how much worse it predicts when a column's values are shuffled.
 
 Permutation importance (L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10), by
 scikit-learn, around a bundle: raw columns are shuffled, so a column counts for all that is made of
@@ -13,26 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 
+from models.scores import scores
 from pipeline.errors import UserError
 from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from models.bundle import Bundle
+    from models.manifest import Manifest
 
-_SCORERS = {Metric.AUC: "roc_auc", Metric.LOG_LOSS: "neg_log_loss"}
-"""scikit-learn's names of the metrics that need no threshold."""
+_METRICS = {
+    Problem.BINARY: (Metric.AUC, Metric.LOG_LOSS),
+    Problem.MULTICLASS: (Metric.LOG_LOSS,),
+    Problem.REGRESSION: (Metric.RMSE, Metric.MAE),
+}
+"""Those that need no threshold, by default the first."""
 
 
 def importance(
     bundle: Bundle,
     rows: pd.DataFrame,
     *,
-    metric: Metric = Metric.AUC,
+    metric: Metric | None = None,
     repeats: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -43,7 +50,8 @@ def importance(
     Args:
         bundle: The model.
         rows: Raw rows with the label, not those that it learned from; `Artifact.rows` has some.
-        metric: The area under the ROC curve, or the cross entropy in nats.
+        metric: Of two classes the area under the ROC curve, or the cross entropy in nats, as of
+            several; of a value the root of the mean squared error, or the mean absolute one.
         repeats: How often each column is shuffled.
         seed: Of the shuffling.
 
@@ -54,21 +62,29 @@ def importance(
 
     Raises:
         UserError: If the label is missing or of one class only, a column is missing, or the metric
-            depends on a threshold.
+            depends on a threshold or is of another problem.
     """
     import pandas as pd
 
-    if metric not in _SCORERS:
-        known = " or ".join(_SCORERS)
-        raise UserError(f"importance by {metric}: it depends on a threshold; expected {known}")
-    label = bundle.manifest.label
-    labels = _labels(rows, label)
+    known = _METRICS[bundle.manifest.problem]
+    judged_by = metric or known[0]
+    if judged_by not in known:
+        raise UserError(
+            f"importance by {metric}: it depends on a threshold, or is none of a "
+            f"{bundle.manifest.problem} problem; expected {' or '.join(known)}"
+        )
+    labels = _labels(rows, bundle.manifest)
     inputs = rows[[column for column in rows.columns if column in bundle.inputs]]
+
+    def goodness(_: Any, shuffled: pd.DataFrame, labels: NDArray[np.float32]) -> float:
+        found = scores(bundle.predict(shuffled), labels, len(bundle.manifest.classes))
+        return judged_by.goodness(found[judged_by])
+
     found = permutation_importance(
-        _Classifier(bundle),
+        _Estimator(),
         inputs,
         labels,
-        scoring=_SCORERS[metric],
+        scoring=goodness,
         n_repeats=repeats,
         random_state=seed,
     )
@@ -82,40 +98,44 @@ def importance(
     return table.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
 
-def _labels(rows: pd.DataFrame, label: str) -> NDArray[np.int64]:
+def _labels(rows: pd.DataFrame, made: Manifest) -> NDArray[np.float32]:
+    """The number of each row's class, or its value."""
+    label, classes = made.label, made.classes
     if label not in rows:
         raise UserError(
             f"the rows have no column {label!r}, the label that the importance is measured by; "
             "take rows as the pipeline ingests them"
         )
-    found = rows[label]
-    unusable = int((~found.isin([0, 1])).sum())
+    found = [_number(value, classes) for value in rows[label]]
+    unusable = found.count(None)
     if unusable:
+        expected = f"none of {', '.join(classes)}" if classes else "no number"
         raise UserError(
-            f"{unusable} of {len(rows)} rows have no label: {label!r} is missing or neither 0 nor "
-            "1. Leave them out"
+            f"{unusable} of {len(rows)} rows have no label: {label!r} is missing or {expected}. "
+            "Leave them out"
         )
-    if found.nunique() < 2:
+    if len(set(found)) < 2:
         raise UserError(
-            f"the {len(rows)} rows do not have both labels: {label!r} must be 0 in some and 1 in "
-            "others. Take more rows"
+            f"the {len(rows)} rows do not have several labels: {label!r} must differ among them. "
+            "Take more rows"
         )
-    labels: NDArray[np.int64] = found.to_numpy(np.int64)
-    return labels
+    return np.array(found, np.float32)
 
 
-class _Classifier(ClassifierMixin, BaseEstimator):
-    """A bundle as scikit-learn asks a classifier that is fitted."""
+def _number(value: Any, classes: tuple[str, ...]) -> float | None:
+    """What a label is to a model: 1, 1.0 and "1" name the same class."""
+    if value is None or value != value:
+        return None
+    if not classes:
+        return float(value) if isinstance(value, int | float | np.number) else None
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    text = text.lower() if isinstance(value, bool | np.bool_) else text.removesuffix(".0")
+    return float(classes.index(text)) if text in classes else None
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self.classes_ = np.array([0, 1])
 
-    def fit(self, rows: pd.DataFrame, labels: Any) -> _Classifier:
+class _Estimator(BaseEstimator):
+    """What scikit-learn wants to see; the score asks the bundle itself."""
+
+    def fit(self, rows: pd.DataFrame, labels: Any) -> _Estimator:
         """Does nothing."""
         return self
-
-    def predict_proba(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """The probability [rows, 2] of each label."""
-        said = self.bundle.predict(rows).astype(np.float64)
-        return np.stack([1 - said, said], axis=1)

@@ -4,7 +4,7 @@ Days share their weather, so there are far fewer independent days than rows, and
 learns the days it has seen. Against that: much dropout, and a number of epochs chosen on held-out
 days. The model is then trained on all rows for that many epochs (early stopping with retraining:
 Goodfellow, Bengio, Courville, Deep Learning, 2016, algorithm 7.2), as a day held out is a day less
-to learn from. What is trained then is a few networks whose probabilities are averaged: they err on
+to learn from. What is trained then is a few networks whose predictions are averaged: they err on
 different days (deep ensembles: Lakshminarayanan, Pritzel, Blundell, NeurIPS 2017).
 """
 
@@ -13,19 +13,22 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from models import problems
 from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
+from models.problems import Scale
 from models.warm import Unfit
 from pipeline import progress
 from pipeline.train_config import Framework, KerasConfig, TrainConfig
@@ -36,12 +39,15 @@ if TYPE_CHECKING:
 FILE = "weights.npz"
 """The weights of each network, beside the SavedModel: what a later training goes on from."""
 
-_Weights = list[list[NDArray[np.float32]]]
-"""The arrays of each network, as Keras orders them."""
-
+_SCALE = "scale"
+"""In that file of a regression: mean and deviation of the labels, in whose unit they learned."""
+_LAST = "says"
+"""How the names of the networks' last layers begin."""
 _OTHER = "the model before has other networks than train.keras says"
 _STEPS_PER_EXECUTION = 64
 _ROWS_AT_ONCE = 8192
+_spent: dict[Any, tuple[keras.Model, list[tuple[Any, Any]]]] | None = None
+"""Models to be trained anew, their variables, and what these began as; else None."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -69,36 +75,39 @@ def train(
     Raises:
         Unfit: If the base has no weights, or other networks than these settings make.
     """
-    hyper = settings.keras
-    known = _known(base, hyper) if base else None
+    settings = settings.for_rows(len(rows))
+    hyper, size = settings.keras, settings.keras.passes(len(rows)).batch_size
+    known = Known.of(base, hyper) if base else None
     searched = search(rows, sizes, settings, base=known) if hyper.epochs is None else None
     epochs = searched.best_step if searched else hyper.epochs or 1
 
     _seed(settings)
-    rows = replace(rows, weights=row_weights(rows, settings))
+    rows, scale = _prepared(rows, settings, known)
     everything = np.arange(len(rows))
     members = build_members(hyper.members, rows, sizes, hyper, base=known)
     trained = members.fit(
-        batches(rows, everything, hyper.batch_size, seed=settings.seed),
+        batches(rows, everything, size, seed=settings.seed),
         epochs=epochs,
-        callbacks=[_Progress(epochs, len(rows), hyper.batch_size)],
+        callbacks=[_Progress(epochs, len(rows), size)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
-    average = keras.ops.mean(members.output, axis=1, keepdims=True)
+    average = keras.ops.mean(members.output, axis=1, keepdims=rows.classes <= 2)
+    if not rows.classes:
+        average = keras.layers.Rescaling(scale.deviation, scale.mean, name=_SCALE)(average)
     history = History(
         framework=Framework.KERAS,
         step="epoch",
         steps=epochs,
         search=searched,
-        training=Curve(learned=tuple(trained.get("loss", ()))),
+        training=Curve(learned=tuple(map(scale.loss, trained.get("loss", ())))),
     )
     model = keras.Model(members.input, average)
     return model, history, searched.best_loss if searched else None
 
 
-def probability(model: keras.Model, numbers: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
-    """What the exported model says: [rows, 1]."""
+def predicted(model: keras.Model, numbers: tf.Tensor, categories: tf.Tensor) -> tf.Tensor:
+    """What the exported model says: [rows, 1], or [rows, classes] of several classes."""
     return model((numbers, categories), training=False)
 
 
@@ -109,6 +118,9 @@ def save(model: keras.Model, folder: Path) -> None:
         for number, one in enumerate(networks(model))
         for place, array in enumerate(one.get_weights())
     }
+    if _SCALE in (layer.name for layer in model.layers):
+        unit = model.get_layer(_SCALE)
+        arrays[_SCALE] = np.array([unit.offset, unit.scale])
     np.savez(folder / FILE, **arrays)
 
 
@@ -117,22 +129,40 @@ def networks(model: keras.Model) -> list[keras.Model]:
     return [
         keras.Model(model.inputs, layer.output)
         for layer in model.layers
-        if getattr(layer, "activation", None) is keras.activations.sigmoid
+        if layer.name.startswith(_LAST)
     ]
 
 
-def _known(base: Path, hyper: KerasConfig) -> _Weights:
-    """The weights in a bundle, if they are of as many networks as are to be trained."""
-    try:
-        with np.load(base / FILE) as file:
-            arrays = {tuple(map(int, name.split("-"))): file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
-        raise Unfit(f"the model before holds no {FILE}") from None
-    by_network = groupby(sorted(arrays), key=itemgetter(0))
-    known = [[arrays[place] for place in places] for _, places in by_network]
-    if len(known) != hyper.members:
-        raise Unfit(_OTHER)
-    return known
+@dataclass(frozen=True)
+class Known:
+    """The networks in a bundle, from which a training goes on."""
+
+    weights: list[list[NDArray[np.float32]]]
+    """The arrays of each network, as Keras orders them."""
+    scale: Scale
+
+    @classmethod
+    def of(cls, base: Path, hyper: KerasConfig) -> Self:
+        """Those of a bundle, if they are as many as are to be trained."""
+        try:
+            with np.load(base / FILE) as file:
+                scale = Scale(*file[_SCALE].tolist()) if _SCALE in file else Scale()
+                names = (name for name in file.files if name != _SCALE)
+                arrays = {tuple(map(int, name.split("-"))): file[name] for name in names}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            raise Unfit(f"the model before holds no {FILE}") from None
+        by_network = groupby(sorted(arrays), key=itemgetter(0))
+        weights = [[arrays[place] for place in places] for _, places in by_network]
+        if len(weights) != hyper.members:
+            raise Unfit(_OTHER)
+        return cls(weights, scale)
+
+
+def _prepared(rows: Rows, settings: TrainConfig, known: Known | None) -> tuple[Rows, Scale]:
+    """Rows with the weights of a training, and labels in the unit that networks learn in."""
+    weights = row_weights(rows, settings)
+    scale = known.scale if known else Scale.of(rows, weights)
+    return replace(rows, weights=weights, labels=scale.scaled(rows.labels)), scale
 
 
 def search(
@@ -141,37 +171,54 @@ def search(
     settings: TrainConfig,
     *,
     report: Callable[[int, float], None] = ignore,
-    base: _Weights | None = None,
+    base: Known | None = None,
 ) -> Curve:
     """The loss of each epoch on held-out groups, up to some after the best one.
 
     `report` is told each epoch's number and held-out loss, and may raise to end the search.
     """
     _seed(settings)
-    hyper = settings.keras
-    rows = replace(rows, weights=row_weights(rows, settings))
+    settings = settings.for_rows(len(rows))
+    hyper, passes = settings.keras, settings.keras.passes(len(rows))
+    rows, scale = _prepared(rows, settings, base)
     learn, stop = rows.hold_out(settings.validation_share)
     model = build_members(1, rows, sizes, hyper, base=base)
-    held_out = batches(rows, stop, 8 * hyper.batch_size)
-    before = float(model.evaluate(held_out, verbose=0)) if base else None
-    stopping = keras.callbacks.EarlyStopping("val_loss", patience=hyper.patience)
+    held_out = batches(rows, stop, 8 * passes.batch_size)
+    before = scale.loss(float(model.evaluate(held_out, verbose=0))) if base else None
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=passes.patience)
     told = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: report(epoch + 1, logs["val_loss"])
+        on_epoch_end=lambda epoch, logs: report(epoch + 1, scale.loss(logs["val_loss"]))
     )
     history = model.fit(
-        batches(rows, learn, hyper.batch_size, seed=settings.seed),
+        batches(rows, learn, passes.batch_size, seed=settings.seed),
         validation_data=held_out,
-        epochs=hyper.max_epochs,
-        callbacks=[stopping, told, _Progress(hyper.max_epochs, len(learn), hyper.batch_size)],
+        epochs=passes.max_epochs,
+        callbacks=[stopping, told, _Progress(passes.max_epochs, len(learn), passes.batch_size)],
         shuffle=False,  # batches() does
         verbose=0,
     ).history
-    return Curve(learned=tuple(history["loss"]), held_out=tuple(history["val_loss"]), before=before)
+    learned, stopped = (tuple(map(scale.loss, history[name])) for name in ("loss", "val_loss"))
+    return Curve(learned=learned, held_out=stopped, before=before)
+
+
+@contextmanager
+def spent_models() -> Iterator[None]:
+    """Inside, each model is spent when the next is trained, which takes over its traced graph.
+
+    The models are the same; to trace graphs takes most of the time of a training of few rows.
+    """
+    global _spent
+    _spent = {}
+    try:
+        yield
+    finally:
+        _spent = None
 
 
 def _seed(settings: TrainConfig) -> None:
     """Starts over: with the seed, and without what earlier trainings left in memory."""
-    keras.utils.clear_session()
+    if _spent is None:
+        keras.utils.clear_session()
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -182,36 +229,58 @@ def build_members(
     sizes: Sequence[int],
     hyper: KerasConfig,
     *,
-    base: _Weights | None = None,
+    base: Known | None = None,
 ) -> keras.Model:
-    """Networks from (numbers [batch, n], categories [batch, k]) to probabilities [batch, count].
+    """Networks from (numbers [batch, n], categories [batch, k]) to what each says of a row.
 
-    They are trained side by side, and share nothing but their inputs. They begin with the weights
-    `base` of as many others, if it is given.
+    That is [batch, count], or [batch, count, classes] of several classes; `last_layer` says what it
+    means. They are trained side by side, and share nothing but their inputs. They begin with the
+    weights of as many of `base`, if it is given.
 
     Raises:
         Unfit: If these do not fit.
     """
+    start = problems.base_logits(rows, rows.weights)
+    key = count, rows.numbers.shape[1], tuple(sizes), rows.classes, hyper
+    if _spent is not None and key in _spent:
+        return _as_new(*_spent[key], start)
     numbers = keras.Input(rows.numbers.shape[1:], name="numbers")
     categories = keras.Input(rows.categories.shape[1:], dtype="int32", name="categories")
     # They start at the base rate: the first epochs need not learn it.
-    rate = float(np.average(rows.labels, weights=rows.weights))
-    outputs = [network(numbers, categories, sizes, hyper, base_rate=rate) for _ in range(count)]
-    output = keras.layers.Concatenate()(outputs) if count > 1 else outputs[0]
+    last = [last_layer(f"{_LAST}_{number}", rows.classes, start) for number in range(count)]
+    outputs = [layer(network(numbers, categories, sizes, hyper)) for layer in last]
+    if rows.classes > 2:
+        outputs = [keras.ops.expand_dims(one, 1) for one in outputs]
+    output = keras.layers.Concatenate(axis=1)(outputs) if count > 1 else outputs[0]
     model = keras.Model((numbers, categories), output)
-    for one, weights in zip(networks(model), base or (), strict=False):
+    for one, weights in zip(networks(model), base.weights if base else (), strict=False):
         try:
             one.set_weights(weights)
         except ValueError:
             raise Unfit(_OTHER) from None
     model.compile(
         keras.optimizers.AdamW(hyper.learning_rate, weight_decay=hyper.weight_decay),
-        loss=members_loss,
+        loss=members_loss(rows.classes),
         steps_per_execution=_STEPS_PER_EXECUTION,
         jit_compile=False,
     )
     # Built here, its variables need no second tracing of the training step.
     model.optimizer.build(model.trainable_variables)
+    if _spent is not None:
+        variables = *model.variables, *model.optimizer.variables
+        _spent[key] = model, [(variable, variable.numpy()) for variable in variables]
+    return model
+
+
+def _as_new(
+    model: keras.Model, variables: Sequence[tuple[Any, Any]], start: NDArray[np.float64]
+) -> keras.Model:
+    """A model with its variables as they were before it was trained, but for the base rate."""
+    for variable, value in variables:
+        variable.assign(value)
+    for layer in model.layers:
+        if layer.name.startswith(_LAST):
+            layer.bias.assign(start)
     return model
 
 
@@ -220,10 +289,8 @@ def network(
     categories: keras.KerasTensor,
     sizes: Sequence[int],
     hyper: KerasConfig,
-    *,
-    base_rate: float,
 ) -> keras.KerasTensor:
-    """The probability [batch, 1] that one network gives."""
+    """The last hidden layer [batch, units] of one network."""
     # Zeros, so that a value that training never meets stays neutral.
     embeddings = [
         keras.layers.Embedding(
@@ -235,14 +302,31 @@ def network(
     for units in hyper.hidden_units:
         x = keras.layers.Dense(units, activation="relu")(x)
         x = keras.layers.Dropout(hyper.dropout)(x)
-    bias = keras.initializers.Constant(math.log(base_rate / (1 - base_rate)))
-    return keras.layers.Dense(1, activation="sigmoid", bias_initializer=bias)(x)
+    return x
 
 
-def members_loss(labels: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+def last_layer(name: str, classes: int, start: NDArray[np.float64]) -> keras.Layer:
+    """What a network says: of two classes the probability of the second, of several each one's.
+
+    In a regression the value, in the unit that it learns in. At first it says what `start` means.
+    """
+    activation = {0: "linear", 2: "sigmoid"}.get(classes, "softmax")
+    bias = keras.initializers.Constant(start)
+    return keras.layers.Dense(len(start), activation, bias_initializer=bias, name=name)
+
+
+def members_loss(classes: int) -> Callable[..., keras.KerasTensor]:
     """The mean of the members' own losses [batch], so that each learns as if it were alone."""
-    labels = keras.ops.broadcast_to(labels, keras.ops.shape(probabilities))
-    return keras.losses.binary_crossentropy(labels, probabilities)
+
+    def mean(labels: keras.KerasTensor, said: keras.KerasTensor) -> keras.KerasTensor:
+        labels = keras.ops.broadcast_to(labels, keras.ops.shape(said)[:2])
+        if classes > 2:
+            each = keras.losses.sparse_categorical_crossentropy(labels, said)
+            return keras.ops.mean(each, axis=1)
+        of_two = keras.losses.binary_crossentropy
+        return (of_two if classes else keras.losses.mean_squared_error)(labels, said)
+
+    return mean
 
 
 def batches(
@@ -254,6 +338,8 @@ def batches(
     Many batches at a time come from Python, and are cut where Python is not in the way.
     """
     share = 1 / rows.weights[among].mean()
+    if len(among) <= _ROWS_AT_ONCE:
+        return _batches_of_few(rows.take(among), size, share, seed)
     rng = None if seed is None else np.random.default_rng(seed)
 
     def generate() -> Iterator[tuple[Any, ...]]:
@@ -276,6 +362,16 @@ def batches(
     # unbatch() would do, but dies of columns [rows, 0], of a model without categories, say.
     one_by_one = dataset.flat_map(lambda *some: tf.data.Dataset.from_tensor_slices(some))
     return one_by_one.apply(cardinality).prefetch(2 * _STEPS_PER_EXECUTION)
+
+
+def _batches_of_few(rows: Rows, size: int, share: float, seed: int | None) -> tf.data.Dataset:
+    """The same without Python, which for few rows takes longer than to learn from them."""
+    arrays = (rows.numbers, rows.categories), rows.labels[:, None], rows.weights * share
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    options = tf.data.Options()
+    options.autotune.enabled, options.threading.private_threadpool_size = False, 1
+    shuffled = dataset if seed is None else dataset.shuffle(len(rows), seed)
+    return shuffled.batch(size).with_options(options)
 
 
 def _stacked(rows: Rows, size: int, share: float) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 from pipeline.provenance import Provenance
 from pipeline.sections import Section
 
@@ -53,7 +54,11 @@ class Manifest(Section):
     framework: str
     """What the model is made with: a Framework's value, or "ensemble"."""
     label: str
-    """The column whose probability of being 1 is predicted."""
+    """The column that is predicted."""
+    problem: Problem = Problem.BINARY
+    """What kind of value is predicted."""
+    classes: tuple[str, ...] = ("0", "1")
+    """The label's values in the order of the classes' numbers, from 0; none in a regression."""
     inputs: dict[str, Type]
     """The raw columns that it takes, with their types; a float64 column holds whole numbers, some
     of them missing."""
@@ -79,9 +84,10 @@ class Manifest(Section):
         return with_files.model_copy(update={"digest": with_files._own_digest()})
 
     def _own_digest(self) -> str:
-        # Without a base as if there were no such field: bundles have been sealed before it was.
-        without = {"digest"} if self.base else {"digest", "base"}
-        content = self.model_dump(mode="json", exclude=without)
+        # At these defaults as if there were no such fields: bundles were sealed before they were.
+        newer = ("base", "problem", "classes")
+        unused = {n for n in newer if getattr(self, n) == type(self).model_fields[n].default}
+        content = self.model_dump(mode="json", exclude={"digest", *unused})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

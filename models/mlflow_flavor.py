@@ -3,7 +3,7 @@
     model = mlflow.pyfunc.load_model("models:/flights@champion")
     model.predict(pd.read_csv("flights.csv"))
 
-One folder has two flavours. `python_function` is the bundle: raw rows in, probabilities out; the
+One folder has two flavours. `python_function` is the bundle: raw rows in, predictions out; the
 modules of this project that loading takes lie beside it, so nothing is pickled. The other is the
 framework's own, for `mlflow.xgboost.load_model` and its like: the model behind the transform graph.
 """
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import manifest
-from models.bundle import RAW_SIGNATURE, Bundle, Predictions
+from models.bundle import RAW_SIGNATURE, Bundle, Predictions, output_of
 from models.manifest import ENSEMBLE, MEMBERS, Manifest
+from pipeline.features_config import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ class _Predictor:
         self._bundle = bundle
 
     def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> Predictions:
-        """The probability [rows] of label 1; a column that may be missing may be left out."""
+        """What the model says of each row; a column that may be missing may be left out."""
         absent = [column for column in self._bundle.inputs if column not in rows]
         return self._bundle.predict(rows.assign(**dict.fromkeys(absent)) if absent else rows)
 
@@ -134,7 +135,8 @@ def signature(found: Manifest) -> ModelSignature:
     columns = [
         ColSpec(_TYPES[kind], name, required=kind == "int64") for name, kind in found.inputs.items()
     ]
-    output = TensorSpec(np.dtype("float32"), (-1,), "probability")
+    shape = (-1, len(found.classes)) if found.problem is Problem.MULTICLASS else (-1,)
+    output = TensorSpec(np.dtype("float32"), shape, output_of(found.problem))
     return ModelSignature(Schema(columns), Schema([output]))
 
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models import threads
+from models import problems, threads
 from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
+from models.problems import Scale
 from models.warm import Unfit
 from pipeline import progress
 from pipeline.errors import UserError
@@ -70,13 +71,17 @@ class Architecture(Section):
     """How many networks there are."""
     dropout: float
     """Share of units left out at each training step."""
+    classes: int = 2
+    """How many classes they tell apart; 0: they say a value."""
+    scale: Scale = Scale()
+    """The unit in which they learn and say values."""
 
 
 class Networks(nn.Module):
     """Networks that share nothing but their inputs; the first dimension of a weight is theirs."""
 
-    def __init__(self, shape: Architecture, base_rate: float = 0.5) -> None:
-        """Untrained ones, which say `base_rate` whatever they are asked."""
+    def __init__(self, shape: Architecture, start: Sequence[float] = (0.0,)) -> None:
+        """Untrained ones, whose logits begin around `start`, whatever they are asked."""
         super().__init__()
         self.shape = shape
         dims = [min(shape.embedding_dim, (size + 1) // 2) for size in shape.sizes]
@@ -84,14 +89,14 @@ class Networks(nn.Module):
             nn.Embedding(size, shape.members * dim)
             for size, dim in zip(shape.sizes, dims, strict=True)
         )
-        widths = [shape.numbers + sum(dims), *shape.hidden_units, 1]
+        widths = [shape.numbers + sum(dims), *shape.hidden_units, problems.outputs(shape.classes)]
         self.weights = nn.ParameterList(
             torch.empty(shape.members, *width) for width in pairwise(widths)
         )
         self.biases = nn.ParameterList(torch.zeros(shape.members, 1, n) for n in widths[1:])
-        self.reset(base_rate)
+        self.reset(start)
 
-    def reset(self, base_rate: float) -> None:
+    def reset(self, start: Sequence[float]) -> None:
         """Draws the weights."""
         for embedding in self.embeddings:
             # Zeros, so that a value that training never meets stays neutral.
@@ -101,7 +106,8 @@ class Networks(nn.Module):
             bound = math.sqrt(6 / (weight.shape[1] + weight.shape[2]))
             nn.init.uniform_(weight, -bound, bound)
         # The first epochs need not learn the base rate.
-        nn.init.constant_(self.biases[-1], math.log(base_rate / (1 - base_rate)))
+        with torch.no_grad():
+            self.biases[-1].copy_(torch.as_tensor(start))
 
     def first(self, count: int) -> dict[str, Tensor]:
         """The weights of so many of the networks, as `load_state_dict` takes them."""
@@ -115,7 +121,10 @@ class Networks(nn.Module):
         }
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """The logits [members, rows] for numbers [rows, n] and categories [rows, k]."""
+        """Logits, or values in their scale, for numbers [rows, n] and categories [rows, k].
+
+        [members, rows], or [members, rows, classes] of several classes.
+        """
         members = self.shape.members
         x = torch.cat(
             [numbers.expand(members, -1, -1)]
@@ -129,7 +138,15 @@ class Networks(nn.Module):
         for weight, bias in hidden:
             x = torch.relu(torch.baddbmm(bias, x, weight))
             x = dropout(x, self.shape.dropout) if self.training else x
-        return torch.baddbmm(last[1], x, last[0]).squeeze(2)
+        said = torch.baddbmm(last[1], x, last[0])
+        return said.squeeze(2) if said.shape[2] == 1 else said
+
+    def predict(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """The mean of what all say: probabilities [rows] or [rows, classes], or values [rows]."""
+        said = self(numbers, categories)
+        if not self.shape.classes:
+            return said.mean(0) * self.shape.scale.deviation + self.shape.scale.mean
+        return (torch.sigmoid(said) if said.ndim == 2 else torch.softmax(said, 2)).mean(0)
 
 
 def dropout(x: Tensor, share: float) -> Tensor:
@@ -158,6 +175,7 @@ def train(
     Raises:
         Unfit: If the base has other networks than these settings make.
     """
+    settings = settings.for_rows(len(rows))
     hyper = settings.pytorch
     known = _known(base, architecture(rows, sizes, hyper)) if base else None
     searched = search(rows, sizes, settings, base=known) if hyper.epochs is None else None
@@ -187,18 +205,19 @@ def search(
 
     `report` is told each epoch's number and held-out loss, and may raise to end the search.
     """
-    hyper = settings.pytorch
+    settings = settings.for_rows(len(rows))
+    _, max_epochs, patience = settings.pytorch.passes(len(rows))
     learn, stop = rows.hold_out(settings.validation_share)
     learned: list[float] = []
     held_out: list[float] = []
     with _reproducible(settings):
-        fitting = Fitting(rows, sizes, settings, members=1, epochs=hyper.max_epochs, base=base)
+        fitting = Fitting(rows, sizes, settings, members=1, epochs=max_epochs, base=base)
         before = fitting.loss(stop) if base else None
-        while len(held_out) < hyper.max_epochs:
+        while len(held_out) < max_epochs:
             learned.append(fitting.epoch(learn))
             held_out.append(fitting.loss(stop))
             report(len(held_out), held_out[-1])
-            if len(held_out) - 1 - int(np.argmin(held_out)) >= hyper.patience:
+            if len(held_out) - 1 - int(np.argmin(held_out)) >= patience:
                 break
     return Curve(learned=tuple(learned), held_out=tuple(held_out), before=before)
 
@@ -208,14 +227,15 @@ def architecture(rows: Rows, sizes: Sequence[int], hyper: PytorchConfig) -> Arch
     return Architecture(
         numbers=rows.numbers.shape[1],
         sizes=tuple(sizes),
+        classes=rows.classes,
         **hyper.model_dump(include={"hidden_units", "embedding_dim", "members", "dropout"}),
     )
 
 
 def _known(base: Path, shape: Architecture) -> Networks:
-    """The networks in a bundle, if they are of a shape; a dropout has no part in that."""
+    """The networks in a bundle, if they are of a shape; dropout and scale have no part in it."""
     known = _read(base)
-    if known.shape.model_copy(update={"dropout": shape.dropout}) != shape:
+    if known.shape.model_copy(update={"dropout": shape.dropout, "scale": shape.scale}) != shape:
         raise Unfit("the model before has other networks than train.pytorch says")
     return known
 
@@ -238,13 +258,16 @@ class Fitting:
         The networks begin with the weights of as many of `base`, if it is given.
         """
         hyper = settings.pytorch
-        self._rows = replace(rows, weights=row_weights(rows, settings))
-        self._epochs, self._batch_size = epochs, hyper.batch_size
+        weights = row_weights(rows, settings)
+        scale = base.shape.scale if base else Scale.of(rows, weights)
+        self._rows = replace(rows, weights=weights, labels=scale.scaled(rows.labels))
+        self._epochs, self._batch_size = epochs, hyper.passes(len(rows)).batch_size
         self._rng = np.random.default_rng(settings.seed)
         self._device = device(hyper)
-        base_rate = np.average(rows.labels, weights=self._rows.weights)
-        shape = architecture(rows, sizes, hyper).model_copy(update={"members": members})
-        self.networks = Networks(shape, float(base_rate))
+        shape = architecture(rows, sizes, hyper).model_copy(
+            update={"members": members, "scale": scale}
+        )
+        self.networks = Networks(shape, problems.base_logits(rows, weights).tolist())
         if base:
             self.networks.load_state_dict(base.first(shape.members))
         self.networks.to(self._device)
@@ -271,26 +294,34 @@ class Fitting:
             weight += weights
             self._steps += 1
             progress.report(self._steps, steps, "steps")
-        return total / weight
+        return self.networks.shape.scale.loss(total / weight)
 
     @torch.inference_mode()
     def loss(self, among: NDArray[np.int64]) -> float:
         """The mean loss of the rows at the positions `among`."""
         self.networks.eval()
         parts = [self._losses(b) for b in self._rows.batches(_ROWS_AT_ONCE, among=among)]
-        return sum(float(losses.mean(0).sum()) for losses, _ in parts) / sum(w for _, w in parts)
+        total = sum(float(losses.mean(0).sum()) for losses, _ in parts)
+        return self.networks.shape.scale.loss(total / sum(weight for _, weight in parts))
 
     def _losses(self, batch: Rows) -> tuple[Tensor, float]:
-        """The weighted cross entropy [members, rows], and the sum of the weights."""
+        """The weighted losses [members, rows], and the sum of the weights."""
         numbers, categories, labels, weight = (
             torch.from_numpy(array).to(self._device)
             for array in (batch.numbers, batch.categories, batch.labels, batch.weights)
         )
-        logits = self.networks(numbers, categories)
-        losses = F.binary_cross_entropy_with_logits(
-            logits, labels.expand_as(logits), weight, reduction="none"
-        )
-        return losses, float(batch.weights.sum())
+        losses = loss(self.networks(numbers, categories), labels, self.networks.shape)
+        return losses * weight, float(batch.weights.sum())
+
+
+def loss(said: Tensor, labels: Tensor, shape: Architecture) -> Tensor:
+    """The losses [members, rows] of what networks say of labels [rows], both in their scale."""
+    if not shape.classes:
+        return torch.square(said - labels)
+    labels = labels.expand(shape.members, -1)
+    if shape.classes > 2:
+        return F.cross_entropy(said.movedim(2, 1), labels.long(), reduction="none")
+    return F.binary_cross_entropy_with_logits(said, labels, reduction="none")
 
 
 def device(hyper: PytorchConfig) -> torch.device:
@@ -312,7 +343,7 @@ def device(hyper: PytorchConfig) -> torch.device:
 @contextmanager
 def _reproducible(settings: TrainConfig) -> Iterator[None]:
     """PyTorch's random numbers begin at the seed; afterwards they go on as before."""
-    with torch.random.fork_rng(), _threads(settings.pytorch.batch_size):
+    with torch.random.fork_rng(), _threads(settings.pytorch.batch_size or 1):
         torch.manual_seed(settings.seed)
         yield
 
@@ -335,7 +366,7 @@ def save(model: Networks, folder: Path) -> None:
 
 
 def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]:
-    """The model in a folder: gives the probability [rows] for numbers and categories [rows, …].
+    """The model in a folder: gives `bundle.Predictions` for numbers and categories [rows, …].
 
     Raises:
         UserError: If its files are not those of such a model, or hold more than tensors.
@@ -343,12 +374,12 @@ def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDA
     networks = _read(folder).eval()
 
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
-        said = np.empty(len(numbers), np.float32)
         with torch.inference_mode(), _threads(len(numbers)):
-            for start in range(0, len(numbers), _ROWS_AT_ONCE):
-                part = slice(start, start + _ROWS_AT_ONCE)
-                inputs = torch.from_numpy(numbers[part]), torch.from_numpy(categories[part])
-                said[part] = torch.sigmoid(networks(*inputs)).mean(0).numpy()
+            inputs = torch.from_numpy(numbers), torch.from_numpy(categories)
+            some = zip(*(array.split(_ROWS_AT_ONCE) for array in inputs), strict=True)
+            said: NDArray[np.float32] = torch.cat(
+                [networks.predict(*part) for part in some]
+            ).numpy()
         return said
 
     return predict

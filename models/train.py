@@ -6,6 +6,7 @@ r"""The trainer as a program of its own, as containers and jobs call it.
 It trains on what Transform has written, and writes what the pipeline's trainer does: a bundle to
 --model-dir, the history and the hyper-parameters to --model-run-dir, and there, as metrics.json,
 what the model says of the eval data. TensorFlow is imported after the arguments have been checked.
+A cross-validation of few rows takes the raw rows of both splits, and is the pipeline's alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from pydantic import ValidationError
 from models import threads
 from pipeline import config_file, progress, provenance
 from pipeline.errors import UserError
-from pipeline.features_config import FeaturesConfig
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import FeaturesConfig, Problem
 from pipeline.lazy import imports
 from pipeline.train_config import GOES_ON, Framework, TrainConfig
 
@@ -39,7 +41,11 @@ if TYPE_CHECKING:
 
 METRICS_FILE = "metrics.json"
 """What the model says of the eval data, in the folder of the history."""
-JUDGED_BY = ("auc", "log_loss")
+JUDGED_BY = {
+    Problem.BINARY: (Metric.AUC, Metric.LOG_LOSS),
+    Problem.MULTICLASS: (Metric.MACRO_F1, Metric.ACCURACY, Metric.LOG_LOSS),
+    Problem.REGRESSION: (Metric.RMSE, Metric.MAE),
+}
 """The metrics in it by which models may be compared."""
 PACKAGES = {
     Framework.KERAS: "keras",
@@ -187,7 +193,8 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     metrics: dict[str, float] = {}
 
     def judge(predict: Predict, inputs: ModelInputs) -> None:
-        metrics.update(evaluate(predict, inputs, arguments.eval_data))
+        classes = len(features.class_names)
+        metrics.update(evaluate(predict, inputs, arguments.eval_data, classes=classes))
 
     task = training.Task(
         train_files=arguments.train_data,
@@ -208,8 +215,10 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     return metrics
 
 
-def evaluate(predict: Predict, inputs: ModelInputs, patterns: Sequence[str]) -> dict[str, float]:
-    """AUC, mean cross entropy in nats, and number of the rows in some files.
+def evaluate(
+    predict: Predict, inputs: ModelInputs, patterns: Sequence[str], *, classes: int = 2
+) -> dict[str, float]:
+    """The metrics of `JUDGED_BY`, and number of the rows in some files.
 
     Raises:
         UserError: If there are none, or all are of one class.
@@ -217,20 +226,14 @@ def evaluate(predict: Predict, inputs: ModelInputs, patterns: Sequence[str]) -> 
     import numpy as np
 
     from models.dataset import read
+    from models.scores import scores
 
-    rows = read(patterns, inputs)
-    is_one = rows.labels == 1
-    if is_one.all() or not is_one.any():
+    rows = read(patterns, inputs, classes=classes)
+    if classes and rows.labels.min() == rows.labels.max():
         raise UserError("--eval-data: all rows have the same label: nothing to judge a model by")
     batches = rows.batches(_ROWS_AT_ONCE, among=np.arange(len(rows)))
-    said = np.concatenate([predict(some.numbers, some.categories) for some in batches], dtype=float)
-    # Mann and Whitney: the share of pairs in the right order; ties count half.
-    _, place, count = np.unique(said, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    ones = int(is_one.sum())
-    auc = (rank[is_one].sum() - ones * (ones + 1) / 2) / (ones * (len(rows) - ones))
-    right = np.clip(np.where(is_one, said, 1 - said), 1e-7, 1)
-    return {"auc": float(auc), "log_loss": float(-np.log(right).mean()), "rows": len(rows)}
+    said = np.concatenate([predict(some.numbers, some.categories) for some in batches])
+    return {**scores(said, rows.labels, classes), "rows": len(rows)}
 
 
 def configured(arguments: argparse.Namespace) -> tuple[FeaturesConfig, TrainConfig]:

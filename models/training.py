@@ -7,7 +7,7 @@ A framework is a module `models/NAME_model.py` with
 and one of, or both,
 
     save(model, folder)                       the model's own files, which its `load(folder)` reads
-    probability(model, numbers, categories)   what goes into a SavedModel, graph and all
+    predicted(model, numbers, categories)     what goes into a SavedModel, graph and all
 
 If it is one of `GOES_ON`, `train` takes the folder of a bundle to go on from as well, and raises
 `models.warm.Unfit` where it cannot.
@@ -18,8 +18,10 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +29,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import tensorflow_transform as tft
 
-from models import export, history, manifest, warm
-from models.bundle import CATEGORIES, NUMBERS, PROBABILITY, TRANSFORM, Predict, by_row
+from models import cross_validation, export, history, manifest, problems, warm
+from models.bundle import CATEGORIES, NUMBERS, TRANSFORM, Predict, by_row, output_of
 from models.dataset import Rows, matrices, read
 from models.features import ModelInputs
 from models.manifest import EXAMPLE_ROW_FILE, Base, Manifest
 from pipeline.errors import UserError
+from pipeline.evaluate_config import CrossValidation
 from pipeline.features_config import FeaturesConfig
 from pipeline.provenance import Provenance
 from pipeline.train_config import Framework, TrainConfig
@@ -52,7 +55,8 @@ class Task:
     """What a training takes, and where it writes."""
 
     train_files: Sequence[str]
-    """Patterns of the train split's files: gzipped TFRecords of transformed examples."""
+    """Patterns of the train split's files: gzipped TFRecords of transformed examples. With
+    cross-validation of the raw ones, of every split."""
     transform_graph: str
     """Folder of the graph that `preprocessing_fn` became."""
     features: FeaturesConfig
@@ -73,15 +77,19 @@ class Task:
     """Hyper-parameters that a search has found, in place of those in `settings`."""
     base: Path | None = None
     """The bundle of a model that none of the rows to hold out was learned by, to go on from."""
+    cross_validation: CrossValidation | None = None
+    """How every row is predicted by models that have not learned from it, if that is to be."""
 
     @classmethod
     def of(cls, fn_args: FnArgs) -> Self:
         """What TFX's Trainer asks for.
 
         `fn_args.custom_config` holds "features", a FeaturesConfig, "train", a TrainConfig, and
-        "provenance", a Provenance, as JSON, "memory_budget" in GiB, and "train_weights".
+        "provenance", a Provenance, as JSON, "memory_budget" in GiB, and "train_weights", and may
+        hold "cross_validation", a CrossValidation, as JSON.
         """
         config = fn_args.custom_config
+        parted = config.get("cross_validation")
         return cls(
             train_files=fn_args.train_files,
             transform_graph=fn_args.transform_graph_path,
@@ -94,6 +102,7 @@ class Task:
             provenance=Provenance.model_validate_json(config.get("provenance", "{}")),
             parameters=getattr(fn_args, "hyperparameters", None),
             base=Path(fn_args.base_model) if fn_args.base_model else None,
+            cross_validation=CrossValidation.model_validate_json(parted) if parted else None,
         )
 
     @property
@@ -122,21 +131,30 @@ def run(
     inputs = ModelInputs.of(
         task.features, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
-    rows = read(
-        task.train_files,
-        inputs,
-        weights=task.train_weights,
-        never_held_out=task.known,
-        memory_budget=task.memory_budget,
-    )
-    _check_labels(rows, task.features.label)
+    keys, rows = _read(task, inputs, transform)
+    _check_labels(rows, task.features)
+    settings = settings.for_rows(len(rows))
     graph = manifest.fingerprint(Path(task.transform_graph))
+    out_of_fold = None
+    if task.cross_validation:
+        with getattr(module, "spent_models", nullcontext)():
+            out_of_fold, out_of_fold_loss = cross_validation.predict(
+                keys,
+                rows,
+                task.cross_validation,
+                fit=lambda some: _fit(module, some, inputs.sizes, settings),
+                seed=settings.seed,
+            )
     start = time.perf_counter()
     begun, base, (model, told, held_out_loss) = _train(
         framework, replace(task, settings=settings), rows, inputs.sizes, graph
     )
-    told = told.model_copy(update={"seconds": time.perf_counter() - start, "begun": begun})
+    seconds, loss = time.perf_counter() - start, problems.loss_name(rows.classes)
+    told = told.model_copy(update={"seconds": seconds, "begun": begun, "loss": loss})
     _export(module, model, inputs, task, transform)
+    if out_of_fold:
+        out_of_fold.write(task.model_folder)
+        held_out_loss = out_of_fold_loss
     if judge:
         judge(_predict(module, model, task.model_folder), inputs)
     history.write(task.run_folder, told)
@@ -147,6 +165,8 @@ def run(
         Manifest(
             framework=framework,
             label=task.features.label,
+            problem=task.features.problem,
+            classes=task.features.class_names,
             inputs=export.input_types(transform, task.features),
             example=_example(task),
             transform=graph,
@@ -157,11 +177,41 @@ def run(
     )
 
 
-def _check_labels(rows: Rows, label: str) -> None:
+def _read(
+    task: Task, inputs: ModelInputs, transform: tft.TFTransformOutput
+) -> tuple[list[bytes], Rows]:
+    """The rows to learn from, and with cross-validation what names each."""
+    classes = len(task.features.class_names)
+    if task.cross_validation:
+        return cross_validation.read(
+            task.train_files, inputs, transform, classes=classes, weights=task.train_weights
+        )
+    return [], read(
+        task.train_files,
+        inputs,
+        classes=classes,
+        weights=task.train_weights,
+        never_held_out=task.known,
+        memory_budget=task.memory_budget,
+    )
+
+
+def _fit(module: ModuleType, rows: Rows, sizes: Sequence[int], settings: TrainConfig) -> Predict:
+    """What a model says that learned from some rows; it is kept nowhere."""
+    model, *_ = module.train(rows, sizes, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        if not hasattr(module, "predicted"):
+            module.save(model, Path(folder))
+        return _predict(module, model, Path(folder))
+
+
+def _check_labels(rows: Rows, features: FeaturesConfig) -> None:
     if rows.labels.min() == rows.labels.max():
+        names, label = features.class_names, rows.labels[0]
+        said = names[int(label)] if names else f"{label:g}"
         raise UserError(
-            f"all {len(rows)} rows of the train split have {label} = {rows.labels[0]:.0f}: nothing "
-            "to tell apart. Use more data, or another data.split_by."
+            f"all {len(rows)} rows of the train split have {features.label} = {said}: nothing to "
+            "tell apart. Use more data, or another data.split_by."
         )
 
 
@@ -176,7 +226,7 @@ def _train(
     base: Base | None
     try:
         warm.check_new(rows, settings.validation_share)
-        folder, base = warm.find(task.base, framework, transform=graph)
+        folder, base = warm.find(task.base, framework, task.features, transform=graph)
         trained = train(rows, sizes, settings, folder)
         begun = warm.sentence(base)
     except warm.Unfit as reason:
@@ -197,14 +247,15 @@ def _export(
     task.model_folder.mkdir(parents=True, exist_ok=True)
     if hasattr(module, "save"):
         module.save(model, task.model_folder)
-    if hasattr(module, "probability"):
+    if hasattr(module, "predicted"):
 
-        def probability(columns: export.Tensors) -> export.Tensors:
-            return {PROBABILITY: module.probability(model, *matrices(columns, inputs))}
+        def predicted(columns: export.Tensors) -> export.Tensors:
+            said = module.predicted(model, *matrices(columns, inputs))
+            return {output_of(task.features.problem): said}
 
         export.save(
             str(task.model_folder),
-            probability,
+            predicted,
             transform=transform,
             config=task.features,
             model=model,
@@ -221,8 +272,8 @@ def _export(
 
 def _predict(module: ModuleType, model: Any, folder: Path) -> Predict:
     """What the exported model says to transformed rows."""
-    if hasattr(module, "probability"):
-        return lambda numbers, categories: by_row(module.probability(model, numbers, categories))
+    if hasattr(module, "predicted"):
+        return lambda numbers, categories: by_row(module.predicted(model, numbers, categories))
     predict: Predict = module.load(folder)
     return predict
 

@@ -8,24 +8,35 @@ from models import manifest
 from models.dataset import Rows
 from models.features import FOLDS
 from models.manifest import ENSEMBLE, MEMBERS, Base, Manifest
+from pipeline.features_config import FeaturesConfig, Problem
 from pipeline.train_config import GOES_ON, Framework
+
+_KINDS = {
+    Problem.BINARY: "of two classes",
+    Problem.MULTICLASS: "of several classes",
+    Problem.REGRESSION: "as a number",
+}
 
 
 class Unfit(Exception):
     """Why a training cannot go on from a model, in words that follow "anew: "."""
 
 
-def find(folder: Path | None, framework: Framework, *, transform: str) -> tuple[Path, Base]:
+def find(
+    folder: Path | None, framework: Framework, features: FeaturesConfig, *, transform: str
+) -> tuple[Path, Base]:
     """The bundle to go on from: the one in a folder, or an ensemble's member.
 
     Args:
         folder: Of a bundle; None where there is none.
         framework: What the model to be is made with.
+        features: The columns, and what is predicted.
         transform: The fingerprint of the transform graph that it learns from.
 
     Raises:
         UserError: If the folder holds no bundle, or it was changed.
-        Unfit: If there is no model of the framework in it, or its inputs mean something else.
+        Unfit: If there is no model of the framework in it, it predicts something else, or its
+            inputs mean something else.
     """
     if framework not in GOES_ON:
         raise Unfit(f"a model made with {framework} cannot go on")
@@ -38,6 +49,10 @@ def find(folder: Path | None, framework: Framework, *, transform: str) -> tuple[
         found = manifest.read(folder)
     if found.framework != framework:
         raise Unfit(f"the model before is made with {found.framework}")
+    if found.label != features.label or found.problem != features.problem:
+        raise Unfit(f"the model before predicts {found.label}, {_KINDS[found.problem]}")
+    if found.classes != features.class_names:
+        raise Unfit(f"the model before tells {', '.join(found.classes)} apart")
     if found.transform != transform:
         raise Unfit(
             "the model before learned from another transform graph: features, preprocessing or "

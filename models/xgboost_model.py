@@ -18,15 +18,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from models import threads
+from models import problems, threads
 from models.dataset import Rows, row_weights
 from models.history import Curve, History, ignore
 from models.warm import Unfit
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 FILE = "model.ubj"
 """The trees, in XGBoost's own binary JSON."""
 
+_BINARY = {"objective": "binary:logistic", "eval_metric": "logloss"}
+_MULTICLASS = {"objective": "multi:softprob", "eval_metric": "mlogloss"}
+_REGRESSION = {"objective": "reg:squarederror", "eval_metric": "rmse"}
 _ROWS_AT_ONCE = 65536
 _MARGIN = 1e-5
 """XGBoost cuts at values themselves, and a served value may differ from them in its last bits: cuts
@@ -71,27 +74,27 @@ def train(
     Raises:
         Unfit: If the base takes other inputs, or has so many trees that it has no room for more.
     """
+    settings = settings.for_rows(len(rows))
     hyper = settings.xgboost
     grown = _grown(base, rows, settings) if base else None
     searched = search(rows, sizes, settings, base=grown) if hyper.trees is None else None
     trees = searched.best_step if searched else hyper.trees or 1
     data = quantized(rows, np.arange(len(rows)), settings, base=grown)
-    losses: dict[str, Any] = {"learned": {"logloss": []}}
+    losses = _Losses(rows.classes, trees)
     model = xgb.train(
-        parameters(settings, len(rows)),
+        parameters(settings, len(rows), rows.classes),
         data,
         trees,
         evals=[(data, "learned")],
-        evals_result=losses,
         verbose_eval=False,
-        callbacks=[_Reports(trees)],
+        callbacks=[losses],
     )
     history = History(
         framework=Framework.XGBOOST,
         step="tree",
         steps=trees,
         search=searched,
-        training=Curve(learned=losses["learned"]["logloss"]),
+        training=Curve(learned=losses.of("learned")),
     )
     if grown:
         model = joined(grown, model)
@@ -110,28 +113,28 @@ def search(
 
     `report` is told each tree's number and held-out loss, and may raise to end the search.
     """
+    settings = settings.for_rows(len(rows))
     hyper = settings.xgboost
     learn, stop = rows.hold_out(settings.validation_share)
     learned = quantized(rows, learn, settings, base=base)
     held_out = quantized(rows, stop, settings, as_in=learned, base=base)
     trees = hyper.max_trees - (base.num_boosted_rounds() if base else 0)
-    losses: dict[str, Any] = {}
+    losses = _Losses(rows.classes, trees, report)
     xgb.train(
-        parameters(settings, len(learn)),
+        parameters(settings, len(learn), rows.classes),
         learned,
         trees,
         evals=[(learned, "learned"), (held_out, "held_out")],
-        evals_result=losses,
         verbose_eval=False,
         callbacks=[
-            _Reports(trees, report),
+            losses,
             xgb.callback.EarlyStopping(rounds=hyper.patience, data_name="held_out"),
         ],
     )
     return Curve(
-        learned=losses["learned"]["logloss"],
-        held_out=losses["held_out"]["logloss"],
-        before=_loss_before(held_out) if base else None,
+        learned=losses.of("learned"),
+        held_out=losses.of("held_out"),
+        before=_loss_before(base, rows, stop, settings) if base else None,
     )
 
 
@@ -167,19 +170,21 @@ def joined(base: xgb.Booster, grown: xgb.Booster) -> xgb.Booster:
     return xgb.Booster(model_file=bytearray(json.dumps(both).encode()))
 
 
-def _loss_before(data: xgb.DMatrix) -> float:
-    """The mean weighted cross entropy of rows, by the margins that they come with."""
-    labels = data.get_label()
-    towards = np.where(labels == 1, 1, -1) * data.get_base_margin()
-    return float(np.average(np.logaddexp(0, -towards), weights=data.get_weight()))
+def _loss_before(
+    model: xgb.Booster, rows: Rows, among: NDArray[np.int64], settings: TrainConfig
+) -> float:
+    """The mean loss of the rows at the positions `among`, by what a model says of them."""
+    said = said_of(model, rows, among, "value")
+    weights = row_weights(rows, settings)[among]
+    return problems.mean_loss(said, rows.labels[among], weights, rows.classes)
 
 
-def parameters(settings: TrainConfig, rows: int) -> dict[str, Any]:
-    """What `xgb.train` takes to learn from so many rows."""
+def parameters(settings: TrainConfig, rows: int, classes: int = 2) -> dict[str, Any]:
+    """What `xgb.train` takes to learn to tell so many classes, or a value, from so many rows."""
     ours = {"categories", "trees", "max_trees", "patience"}
+    problem = {0: _REGRESSION, 2: _BINARY}.get(classes, {**_MULTICLASS, "num_class": classes})
     return {
-        "objective": "binary:logistic",
-        "eval_metric": "logloss",
+        **problem,
         "tree_method": "hist",
         "seed": settings.seed,
         "nthread": threads.worth(rows),
@@ -207,16 +212,18 @@ def quantized(
         enable_categorical=True,
     )
     if base:
-        data.set_base_margin(margins(base, rows, among))
+        data.set_base_margin(said_of(base, rows, among, "margin"))
     return data
 
 
-def margins(model: xgb.Booster, rows: Rows, among: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The logits [rows] that a model gives the rows at the positions `among`."""
+def said_of(
+    model: xgb.Booster, rows: Rows, among: NDArray[np.int64], kind: Literal["value", "margin"]
+) -> NDArray[np.float32]:
+    """What a model says of the rows at the positions `among`, or the margins that it is made of."""
     model.set_param({"nthread": threads.worth(len(among))})
     said = [
         model.inplace_predict(
-            matrix(some.numbers, some.categories), predict_type="margin", validate_features=False
+            matrix(some.numbers, some.categories), predict_type=kind, validate_features=False
         )
         for some in rows.batches(_ROWS_AT_ONCE, among=among)
     ]
@@ -234,15 +241,22 @@ def save(model: xgb.Booster, folder: Path) -> None:
 
 
 def load(folder: Path) -> Callable[[NDArray[np.float32], NDArray[np.int32]], NDArray[np.float32]]:
-    """The model in a folder: gives the probability [rows] for numbers and categories [rows, …].
+    """The model in a folder: gives `bundle.Predictions` for numbers and categories [rows, …].
 
     Raises:
         UserError: If its file is none of XGBoost's.
     """
     model = _read(folder)
 
+    @cache
+    def with_threads(count: int) -> xgb.Booster:
+        # A copy for each number: one must not change while another thread asks it.
+        copy = model.copy()
+        copy.set_param({"nthread": count})
+        return copy
+
     def predict(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> NDArray[np.float32]:
-        model.set_param({"nthread": threads.worth(len(numbers))})
+        model = with_threads(threads.worth(len(numbers)))
         said: NDArray[np.float32] = model.inplace_predict(
             matrix(numbers, categories), validate_features=False
         )
@@ -291,16 +305,28 @@ class _Batches(xgb.DataIter):
         return True
 
 
-class _Reports(xgb.callback.TrainingCallback):
-    """Says after each tree how far the training is, and the loss of what is held out."""
+class _Losses(xgb.callback.TrainingCallback):
+    """Keeps and reports the losses after each tree of each class, and says how far it is."""
 
-    def __init__(self, trees: int, report: Callable[[int, float], None] = ignore) -> None:
+    def __init__(
+        self, classes: int, trees: int, report: Callable[[int, float], None] = ignore
+    ) -> None:
         super().__init__()
+        self._classes = classes
         self._trees = trees
         self._report = report
+        self._losses: dict[str, list[float]] = {}
+
+    def of(self, rows: str) -> tuple[float, ...]:
+        """The loss of some of the rows after each tree."""
+        return tuple(self._losses.get(rows, ()))
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         progress.report(epoch + 1, self._trees, "trees")
+        for rows, metrics in evals_log.items():
+            (found,) = metrics.values()
+            loss = found[-1] if self._classes else found[-1] ** 2
+            self._losses.setdefault(rows, []).append(loss)
         if "held_out" in evals_log:
-            self._report(epoch + 1, evals_log["held_out"]["logloss"][-1])
+            self._report(epoch + 1, self._losses["held_out"][-1])
         return False

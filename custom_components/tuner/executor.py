@@ -73,8 +73,9 @@ def _read(
     graph = tft.TFTransformOutput(
         artifact_utils.get_single_uri(input_dict[keys.TRANSFORM_GRAPH_KEY])
     )
+    features = FeaturesConfig.model_validate_json(exec_properties["features"])
     inputs = ModelInputs.of(
-        FeaturesConfig.model_validate_json(exec_properties["features"]),
+        features,
         graph.transformed_feature_spec(),
         graph.vocabulary_size_by_name,
     )
@@ -82,5 +83,11 @@ def _read(
     folders = artifact_utils.get_split_uris(examples, "train")
     files = [io_utils.all_files_pattern(folder) for folder in folders]
     weights = weights_by_age([*map(span_of, examples)], exec_properties.get("half_life"))
-    budget = exec_properties["memory_budget"]
-    return read(files, inputs, weights=weights, memory_budget=budget), inputs.sizes
+    rows = read(
+        files,
+        inputs,
+        classes=len(features.class_names),
+        weights=weights,
+        memory_budget=exec_properties["memory_budget"],
+    )
+    return rows, inputs.sizes

@@ -37,7 +37,7 @@ class Trial(Section):
     state: Literal["complete", "pruned", "failed"]
     """pruned: given up because it fell behind; failed: interrupted, or its loss was no number."""
     value: float | None
-    """Mean cross entropy, in nats, of the rows held out; of a pruned one when it was given up."""
+    """The loss of the rows held out; of a pruned one when it was given up."""
     params: dict[str, Any]
     """Its hyper-parameters; those that are not here were as configured."""
     seconds: float | None
@@ -51,6 +51,8 @@ class Result(Section):
 
     framework: str
     """What the models are made with."""
+    loss: str = "log loss"
+    """By what it was searched: log loss, in nats, or mean squared error."""
     params: dict[str, Any]
     """The best hyper-parameters; those that are not here are best as configured."""
     value: float
@@ -72,7 +74,7 @@ class Result(Section):
         tried = f"{self.count('complete') + self.count('pruned')} trials"
         if pruned := self.count("pruned"):
             tried += f" ({pruned} pruned)"
-        found = f"{self.framework}: log loss {self.value:.4f} on held-out rows after {tried}"
+        found = f"{self.framework}: {self.loss} {self.value:.4f} on held-out rows after {tried}"
         if self.baseline is not None:
             found += f", {self.baseline:.4f} as configured"
         if self.importance:
@@ -137,7 +139,7 @@ def _history(axes: Axes, result: Result) -> None:
     axes.step(numbers, [*accumulate(losses, min)], where="post", label="best so far")
     if result.baseline is not None:
         axes.axhline(result.baseline, color="gray", linestyle=":", label="as configured")
-    axes.set(xlabel="trial", ylabel="log loss, held out", title=result.framework)
+    axes.set(xlabel="trial", ylabel=f"{result.loss}, held out", title=result.framework)
     axes.legend(frameon=False)
 
 

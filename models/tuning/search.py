@@ -25,6 +25,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from models import problems
 from models.tuning import space as spaces
 from models.tuning.result import Result, Trial
 from models.tuning.trainers import Stopped, Trainer, trainers
@@ -80,6 +81,7 @@ def tune(
         UserError: If the space does not fit the framework, there are too few rows, no trial came to
             a loss, or another process is at work on the same search.
     """
+    settings = settings.for_rows(len(rows))
     space = spaces.space_of(framework, settings, tune)
     task = _Task(framework, settings, space, search or f"models.{framework}_model.search")
     storage.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ def tune(
         if searching.left:
             with trainers(min(tune.jobs, searching.left), task.search, rows, sizes) as found:
                 searching.run(found)
-        return _result(study, task)
+        return _result(study, task, problems.loss_name(rows.classes))
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _digest(rows: Rows, task: _Task, tune: TuneConfig) -> str:
     }
     sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for field in fields(rows):
-        array = getattr(rows, field.name)
+        array = np.asarray(getattr(rows, field.name))
         sha.update(f"{field.name} {array.dtype} {array.shape}".encode())
         sha.update(np.ravel(array).data)
     return sha.hexdigest()
@@ -301,7 +303,7 @@ class _Search:
             progress.report(self._ended, self._tune.trials, "trials")
 
 
-def _result(study: optuna.Study, task: _Task) -> Result:
+def _result(study: optuna.Study, task: _Task, loss: str) -> Result:
     trials = [
         _trial(trial, task.space)
         for trial in study.get_trials(deepcopy=False, states=tuple(_STATES))
@@ -319,6 +321,7 @@ def _result(study: optuna.Study, task: _Task) -> Result:
     value, best = min(complete, key=lambda found: (found[0], found[1].number))
     return Result(
         framework=task.framework,
+        loss=loss,
         params=best.params,
         value=value,
         baseline=next((value for value, trial in complete if trial.as_configured), None),

@@ -26,7 +26,6 @@ _NETWORK: Space = {
     "dropout": Range(low=0.0, high=0.7),
     "learning_rate": Range(low=1e-4, high=1e-2, log=True),
     "weight_decay": Range(low=1e-6, high=1e-1, log=True),
-    "batch_size": Range(choices=(256, 512, 1024)),
 }
 
 SPACES: dict[Framework, Space] = {
@@ -34,19 +33,18 @@ SPACES: dict[Framework, Space] = {
     Framework.PYTORCH: _NETWORK,
     Framework.SKLEARN: {
         "learning_rate": Range(low=0.01, high=0.3, log=True),
-        "max_leaf_nodes": Range(low=7, high=127, log=True),
-        "min_samples_leaf": Range(low=5, high=500, log=True),
+        "max_leaf_nodes": Range(low=4, high=127, log=True),
+        "min_samples_leaf": Range(low=2, high=500, log=True),
         "l2_regularization": Range(low=1e-3, high=100, log=True),
         "max_features": Range(low=0.2, high=1.0),
     },
     Framework.XGBOOST: {
         "learning_rate": Range(low=0.01, high=0.3, log=True),
-        "max_depth": Range(low=3, high=10),
+        "max_depth": Range(low=2, high=10),
         "min_child_weight": Range(low=0.5, high=100, log=True),
         "subsample": Range(low=0.5, high=1.0),
         "colsample_bytree": Range(low=0.3, high=1.0),
         "reg_lambda": Range(low=1e-2, high=100, log=True),
-        "gamma": Range(low=0.0, high=5.0),
     },
 }
 """What is searched where the configuration does not say."""
@@ -74,7 +72,7 @@ def space_of(framework: Framework, settings: TrainConfig, tune: TuneConfig) -> S
                 "default"
             )
         return space
-    if framework is Framework.SKLEARN and settings.sklearn.model == "logistic_regression":
+    if framework is Framework.SKLEARN and settings.sklearn.model == "linear":
         return LINEAR_SPACE
     return SPACES[framework]
 

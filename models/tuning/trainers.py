@@ -201,9 +201,7 @@ def load(folder: Path) -> Rows:
     """Rows that stay on disk until they are used, and are shared by all who load them."""
     from models.dataset import Rows
 
-    return Rows(
-        **{
-            field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r")
-            for field in fields(Rows)
-        }
-    )
+    arrays = {
+        field.name: np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in fields(Rows)
+    }
+    return Rows(**{**arrays, "classes": int(arrays["classes"])})

@@ -139,8 +139,7 @@ def rank(candidates: Sequence[Candidate], metric: Metric) -> list[Candidate]:
     if len(set(rows.values())) > 1:
         counts = ", ".join(f"{name} by {count}" for name, count in rows.items())
         raise UserError(f"the models were judged by different rows ({counts}); train them anew")
-    sign = -1 if metric.higher_is_better else 1
-    return sorted(candidates, key=lambda c: (sign * c.metrics[metric], c.name))
+    return sorted(candidates, key=lambda c: (-metric.goodness(c.metrics[metric]), c.name))
 
 
 def _value(candidate: Candidate, config: PipelineConfig) -> float:

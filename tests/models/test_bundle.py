@@ -70,7 +70,6 @@ def test_a_missing_column_is_named_with_what_was_expected_and_the_nearest_name(m
         ("wind", "strong", "a number, or null if it is missing"),
         ("wind", 1e39, "a number, or null if it is missing"),
         ("wind", [1.0], "a number, or null if it is missing"),
-        ("wind", True, "a number, or null if it is missing"),
         ("carrier", ["UA"], "a string, or null if it is missing"),
         ("carrier", 1.5, "a string, or null if it is missing"),
     ],

@@ -93,6 +93,37 @@ def test_balanced_classes_weigh_the_same_in_sum_and_old_rows_less_within_theirs(
     np.testing.assert_allclose(balanced[1::2], 2 * balanced[::2])
 
 
+def test_vectors_lie_beside_numbers_and_labels_may_be_values(tmp_path):
+    """Row n has the vector n, n + 1, n + 2, x = -n and the label n / 2."""
+    file = str(tmp_path / "a.gz")
+    with tf.io.TFRecordWriter(file, "GZIP") as writer:
+        for n in range(4):
+            floats = {"words": [n, n + 1, n + 2], "x": [-n], "label": [n / 2]}
+            feature = {k: tf.train.Feature(float_list={"value": v}) for k, v in floats.items()}
+            feature["fold"] = tf.train.Feature(int64_list={"value": [n]})
+            row = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(row.SerializeToString())
+    inputs = ModelInputs(("words", "x"), (), (), {"words": 3})
+    found = dataset.read([file], inputs, classes=0)
+    np.testing.assert_array_equal(found.numbers[2], [2, 3, 4, -2])
+    np.testing.assert_array_equal(found.labels, [0, 0.5, 1, 1.5])
+    assert found.classes == found.take(slice(2)).classes == 0
+
+
+def test_a_label_that_is_no_class_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is none of the 1 classes: name all"):
+        dataset.read([write(tmp_path / "a.gz", range(9))], INPUTS, classes=1)
+
+
+def test_each_of_several_classes_weighs_the_same_and_values_as_they_did():
+    labels = np.array([0] * 6 + [2] * 3, np.float32)
+    some = replace(rows([0] * 9), labels=labels, classes=3)
+    balanced = dataset.row_weights(some, TrainConfig(class_weight="balanced"))
+    np.testing.assert_allclose(balanced, [0.75] * 6 + [1.5] * 3)
+    values = replace(some, classes=0)
+    assert dataset.row_weights(values, TrainConfig(class_weight="balanced")) is values.weights
+
+
 @pytest.mark.parametrize("memory_budget", [1.0, 1e-12])
 def test_a_model_may_have_no_numbers_or_no_categories(tmp_path, memory_budget):
     file, budget = write(tmp_path / "a.gz", range(9)), {"memory_budget": memory_budget}

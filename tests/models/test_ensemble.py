@@ -54,7 +54,7 @@ def test_members_that_predict_something_else_are_refused(
     members: dict[str, Path], tmp_path: Path
 ) -> None:
     other = save_model(tmp_path / "other", framework="sklearn", label="cancelled")
-    with pytest.raises(UserError, match="sklearn predicts 'cancelled' and keras 'late'"):
+    with pytest.raises(UserError, match="sklearn predicts 'cancelled' of 0, 1 and keras 'late'"):
         ensemble.write(tmp_path / "both", members | {"sklearn": other})
     assert not (tmp_path / "both").exists()
 

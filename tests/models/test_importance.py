@@ -80,7 +80,7 @@ def test_rows_without_the_label_are_refused(bundle: Bundle, rows: pd.DataFrame) 
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_rows_of_one_class_are_refused(bundle: Bundle, rows: pd.DataFrame, size: int) -> None:
-    with pytest.raises(UserError, match="do not have both labels"):
+    with pytest.raises(UserError, match="do not have several labels"):
         importance(bundle, rows.head(size))
 
 

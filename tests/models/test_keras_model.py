@@ -38,7 +38,7 @@ def rows() -> Rows:
 
 def settings(**changes: object) -> TrainConfig:
     keras = {"hidden_units": (8,), "batch_size": 64, "max_epochs": 3, "learning_rate": 0.02}
-    keras |= changes.pop("keras", {})
+    keras |= {"dropout": 0.5} | changes.pop("keras", {})
     return TrainConfig.model_validate({"validation_share": 0.3, "keras": keras, **changes})
 
 

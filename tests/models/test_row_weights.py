@@ -56,7 +56,7 @@ def test_the_shorter_the_half_life_the_more_a_model_follows_the_newer_span(
         model, _, _ = module.train(rows, [], settings(framework))
         asked = np.array([[-1.0], [1.0]], np.float32), np.zeros((2, 0), np.int32)
         if framework is Framework.KERAS:
-            said = by_row(module.probability(model, *asked))
+            said = by_row(module.predicted(model, *asked))
         else:
             module.save(model, tmp_path)
             said = module.load(tmp_path)(*asked)

@@ -26,11 +26,15 @@ def rows() -> Rows:
 
 
 def settings(**changes: object) -> TrainConfig:
-    hyper = {"max_trees": 60, "min_samples_leaf": 10} | changes.pop("sklearn", {})
+    hyper = BOOSTING | changes.pop("sklearn", {})
     return TrainConfig.model_validate({"validation_share": 0.3, "sklearn": hyper, **changes})
 
 
-LINEAR = {"model": "logistic_regression"}
+BOOSTING = {
+    **{"model": "boosting", "max_trees": 60, "min_samples_leaf": 10, "max_leaf_nodes": 31},
+    **{"l2_regularization": 10.0, "max_features": 0.3},
+}
+LINEAR = {"model": "linear"}
 
 
 def predictions(rows: Rows, model: object, folder: Path) -> np.ndarray:
@@ -167,9 +171,9 @@ def test_a_file_with_types_that_are_not_trusted_is_refused(tmp_path):
         sklearn_model.load(tmp_path)
 
 
-def test_an_estimator_that_is_no_classifier_is_refused(tmp_path):
+def test_an_estimator_that_does_not_predict_is_refused(tmp_path):
     skops.io.dump(StandardScaler(), tmp_path / sklearn_model.FILE)
-    with pytest.raises(UserError, match="holds no classifier, but a StandardScaler"):
+    with pytest.raises(UserError, match="holds nothing that predicts, but a StandardScaler"):
         sklearn_model.load(tmp_path)
 
 

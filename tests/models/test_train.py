@@ -107,8 +107,8 @@ def test_hyper_parameters_are_typed_by_the_configuration():
     given = ["hidden_units=[64, 32]", "epochs=null", "dropout=0.25"]
     hyper = train.with_parameters(TrainConfig(), Framework.KERAS, given).keras
     assert (hyper.hidden_units, hyper.epochs, hyper.dropout) == ((64, 32), None, 0.25)
-    linear = train.with_parameters(TrainConfig(), Framework.SKLEARN, ["model=logistic_regression"])
-    assert linear.sklearn.model == "logistic_regression"
+    linear = train.with_parameters(TrainConfig(), Framework.SKLEARN, ["model=linear"])
+    assert linear.sklearn.model == "linear"
     assert linear.keras == TrainConfig().keras
 
 

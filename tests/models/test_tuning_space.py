@@ -56,11 +56,13 @@ def test_the_default_space_fits_and_holds_the_default_settings(framework: Framew
     tuning = TuneConfig(space={framework: SPACES[framework]})
     assert space.space_of(framework, TrainConfig(), tuning) == SPACES[framework]
     assert space.space_of(framework, TrainConfig(), TuneConfig()) == SPACES[framework]
-    assert space.stored(TrainConfig().of(framework), SPACES[framework]) is not None
+    for rows in (100, 100_000):
+        current = TrainConfig().for_rows(rows).of(framework)
+        assert space.stored(current, SPACES[framework]) is not None
 
 
 def test_of_a_linear_model_no_trees_are_searched() -> None:
-    settings = TrainConfig.model_validate({"sklearn": {"model": "logistic_regression"}})
+    settings = TrainConfig.model_validate({"sklearn": {"model": "linear"}})
     assert space.space_of(Framework.SKLEARN, settings, TuneConfig()) == space.LINEAR_SPACE
 
 

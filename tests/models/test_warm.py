@@ -21,8 +21,14 @@ from tests.models.learnable import SIZES, entropy, learnable
 from tests.models.transformed import Transformed
 
 HYPER: dict[str, dict[str, Any]] = {
-    "keras": {"hidden_units": (8,), "batch_size": 64, "max_epochs": 8, "learning_rate": 0.02},
-    "xgboost": {"max_trees": 200, "patience": 5, "min_child_weight": 1, "learning_rate": 0.2},
+    "keras": {
+        **{"hidden_units": (8,), "dropout": 0.5, "batch_size": 64, "max_epochs": 8},
+        "learning_rate": 0.02,
+    },
+    "xgboost": {
+        **{"max_trees": 200, "patience": 5, "max_depth": 6, "min_child_weight": 1},
+        **{"learning_rate": 0.2, "colsample_bytree": 0.4, "reg_lambda": 10},
+    },
 }
 HYPER["pytorch"] = HYPER["keras"] | {"device": "cpu"}
 
@@ -44,7 +50,7 @@ class Before:
     def says(self, model: Any, rows: Rows) -> np.ndarray:
         """The probability [rows] of label 1."""
         if self.name == "keras":
-            return np.asarray(self.module.probability(model, rows.numbers, rows.categories))[:, 0]
+            return np.asarray(self.module.predicted(model, rows.numbers, rows.categories))[:, 0]
         if self.name == "pytorch":
             self.module.save(model, self.folder.parent)
             return self.module.load(self.folder.parent)(rows.numbers, rows.categories)
@@ -125,7 +131,7 @@ def test_trees_go_on_from_the_values_themselves_not_from_their_bins(rows: Rows):
 
     grown = xgb.train(xgboost_model.parameters(settings, len(rows)), data, 5)
     both = xgboost_model.joined(base, grown)
-    said = xgboost_model.margins(both, other, everything)
+    said = xgboost_model.said_of(both, other, everything, "margin")
     # A value that is nearer to a cut than what is taken off falls on the other side.
     assert np.mean(np.abs(said - grown.predict(data, output_margin=True)) > 1e-5) < 0.005
 
