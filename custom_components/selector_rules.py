@@ -99,6 +99,12 @@ class Contest:
         """How many samples there are."""
         return max((len(values) for values in self.samples.values()), default=0)
 
+    @property
+    def margin(self) -> float:
+        """How much better than the live model a candidate is to be, in the metric's unit."""
+        live = self.value(LIVE) if self.verdict.live else None
+        return self.select.metric.allowance(self.select.margin, live or 0.0)
+
     def value(self, name: str) -> float | None:
         """The metric of a model over all rows."""
         return self.verdict.models[name][self.select.metric]
@@ -127,14 +133,14 @@ class Contest:
 
     def better_than_live(self, name: str) -> Interval | None:
         """How much better a candidate is than the live model; None without one to compare with."""
-        return self.better(name, LIVE, self.select.margin) if self.verdict.live else None
+        return self.better(name, LIVE, self.margin) if self.verdict.live else None
 
     def beats_live(self, name: str) -> bool:
         """Whether a candidate is so much better than the live model as is asked for."""
         gain = self.better_than_live(name)
         if gain is None:
             return True
-        return is_enough(gain, self.select) and not self.same_as_live(name)
+        return is_enough(gain, self.margin, self.select.confidence) and not self.same_as_live(name)
 
     def same_as_live(self, name: str) -> bool:
         """Whether a candidate does as the live model does, in every sample."""
@@ -158,7 +164,7 @@ class Contest:
         return gains[np.isfinite(gains)]
 
     def _goodness(self, value: _Number) -> _Number:
-        return goodness(self.select.metric, value)
+        return self.select.metric.goodness(value)
 
 
 def lead(gain: float, gains: NDArray[np.float64], *, margin: float, confidence: float) -> Interval:
@@ -183,16 +189,9 @@ def lead(gain: float, gains: NDArray[np.float64], *, margin: float, confidence: 
     )
 
 
-def is_enough(gain: Interval, select: SelectConfig) -> bool:
-    """Whether a model is so much better than the live one as is asked for, and so surely."""
-    return gain.certainty >= select.confidence and bool(reaches(gain.value, select.margin))
-
-
-def goodness(metric: Metric, value: _Number) -> _Number:
-    """A metric such that more is better, in its own unit."""
-    if metric is Metric.CALIBRATION:
-        return -abs(value - 1)
-    return value if metric.higher_is_better else -value
+def is_enough(gain: Interval, margin: float, confidence: float) -> bool:
+    """Whether a model is better than the live one by the margin, and as surely as is asked for."""
+    return gain.certainty >= confidence and bool(reaches(gain.value, margin))
 
 
 def reaches(gain: float | NDArray[np.float64], margin: float) -> NDArray[np.bool_]:
@@ -258,13 +257,14 @@ def _loss(part: Slice, name: str, metric: Metric, allowed: float) -> Iterator[st
     if live is None:
         return
     if value is None:
-        yield f"{part.name}: {metric} is undefined, {live:.4f} for the live model"
+        yield f"{part.name}: {metric} is undefined, {metric.words(live)} for the live model"
         return
-    worse = goodness(metric, live) - goodness(metric, value)
-    if worse > allowed + DUST:
+    worse = metric.goodness(live) - metric.goodness(value)
+    if worse > metric.allowance(allowed, live) + DUST:
         yield (
-            f"{part.name}: {metric} {value:.4f} is {worse:.4f} worse than the live model's "
-            f"{live:.4f}, above {allowed:g} (select.max_slice_loss)"
+            f"{part.name}: {metric} {metric.words(value)} is {metric.words(worse)} worse than the "
+            f"live model's {metric.words(live)}, above {metric.setting_words(allowed)} "
+            "(select.max_slice_loss)"
         )
 
 

@@ -52,7 +52,7 @@ class Words:
         place = f"the best of {of} that may go live" if of > 1 else "the only one that may go live"
         if self.live:
             return f"{place}; {self._select.metric} is undefined for the live {self.live}"
-        return f"{place}; no model is live yet"
+        return f"{place}; {self._verdict.not_compared or 'no model is live yet'}"
 
     def not_ahead(self, gain: Interval | None, *, same: bool) -> str:
         """Why the live model stays where a candidate is not better enough."""
@@ -62,7 +62,7 @@ class Words:
         if self._replicates and gain.certainty < self._select.confidence:
             reason += f"; {_percent(self._select.confidence)} are asked for (select.confidence)"
         elif self._select.margin > 0:
-            reason += f"; {self._select.margin:g} is asked for on all rows (select.margin)"
+            reason += f"; {self._margin(1)} is asked for on all rows (select.margin)"
         return f"{reason}: a tie" if gain.low <= 0 <= gain.high else reason
 
     def beaten(self, best: str, gain: Interval | None, *, with_it: str | None) -> str:
@@ -77,37 +77,42 @@ class Words:
         return f"{best} is {self._gained(gain)}: a tie, and {why}"
 
     def _value(self, name: str) -> str:
-        return _number(self._verdict.models[name][self._select.metric])
+        value = self._verdict.models[name][self._select.metric]
+        return "undefined" if value is None else self._number(value)
+
+    def _number(self, value: float) -> str:
+        return self._select.metric.words(value)
+
+    def _margin(self, sign: int) -> str:
+        return self._select.metric.setting_words(sign * self._select.margin)
 
     def _than_live(self, gain: Interval) -> str:
         margin, is_better = self._select.margin, gain.value >= 0
         asked = "" if is_better else "better "
         if margin > 0:
-            asked += f"by {margin:g} or more "
+            asked += f"by {self._margin(1)} or more "
         elif margin < 0:
-            asked = f"no more than {-margin:g} worse "
+            asked = f"no more than {self._margin(-1)} worse "
         return (
             f"{'better' if is_better else 'worse'} than the live {self.live} "
-            f"({self._value(LIVE)}) by {abs(gain.value):.4f}{self._evidence(gain, asked)}"
+            f"({self._value(LIVE)}) by {self._number(abs(gain.value))}"
+            f"{self._evidence(gain, asked)}"
         )
 
     def _gained(self, gain: Interval | None) -> str:
         if gain is None or not gain.value:
             return "as good on all rows"
-        return f"better by {gain.value:.4f}{self._evidence(gain)}"
+        return f"better by {self._number(gain.value)}{self._evidence(gain)}"
 
     def _evidence(self, gain: Interval, asked: str = "") -> str:
         if not self._replicates:
             return " on all rows, which are too few groups to draw samples from"
         of = "rows" if self._verdict.groups == "rows" else f"rows by {self._verdict.groups}"
         return (
-            f" ({_percent(gain.confidence)} interval {gain.low:.4f} to {gain.high:.4f}), "
+            f" ({_percent(gain.confidence)} interval {self._number(gain.low)} to "
+            f"{self._number(gain.high)}), "
             f"{asked}in {_percent(gain.certainty)} of {self._replicates:,} samples of {of}"
         )
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _percent(share: float) -> str:

@@ -22,11 +22,11 @@ from pipeline.cluster_config import (
     TasksConfig,
     VertexConfig,
 )
-from pipeline.continuous_config import ContinuousConfig
+from pipeline.continuous_config import ContinuousConfig, PerformanceConfig
 from pipeline.data_config import DataConfig
 from pipeline.errors import nearest
 from pipeline.evaluate_config import EvaluateConfig, JudgedOn, Metric, SelectConfig
-from pipeline.features_config import FeaturesConfig
+from pipeline.features_config import FeaturesConfig, Problem
 from pipeline.sections import Column, Location, Section, Share
 from pipeline.train_config import TrainConfig, TuneConfig
 
@@ -71,7 +71,8 @@ class CanaryConfig(Section):
     rows: Annotated[int, Field(ge=1)] = 200
     """Raw rows of the eval split that are sent."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-5
-    """Largest absolute difference to the evaluator's prediction."""
+    """Largest absolute difference to the evaluator's prediction; in a regression as a share of the
+    largest prediction."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """95th percentile of the milliseconds for one row; by default measured, not judged."""
 
@@ -81,6 +82,14 @@ class PushConfig(Section):
 
     directory: Location | None = None
     """The serving folder: a numbered folder per version; by default serving/ below the root."""
+
+
+class PredictConfig(Section):
+    """What the live model predicts at the end of each run."""
+
+    files: tuple[Location, ...] = ()
+    """Raw rows, without the label or with it: each a file, a folder or a glob of CSV or Parquet,
+    relative to the project folder, absolute, or gs://… or s3://…; none: nothing is predicted."""
 
 
 class RegisterConfig(Section):
@@ -137,6 +146,7 @@ class PipelineConfig(Section):
     select: SelectConfig = SelectConfig()
     canary: CanaryConfig = CanaryConfig()
     push: PushConfig = PushConfig()
+    predict: PredictConfig = PredictConfig()
     registration: Annotated[RegisterConfig, Field(alias="register")] = RegisterConfig()
     card: CardConfig = CardConfig()
     run: RunConfig = RunConfig()
@@ -152,6 +162,13 @@ class PipelineConfig(Section):
     def pipeline_root(self) -> str:
         """Absolute location below which the artifacts lie."""
         return absolute(self.root or f"output/{self.name}")
+
+    @property
+    def data_folder(self) -> str:
+        """Absolute location of the data's files; a query's rows are kept below the root."""
+        if self.data.path is None:
+            return f"{self.pipeline_root}/queries"
+        return absolute(self.data.path).rstrip("/")
 
     @property
     def local_root(self) -> Path:
@@ -201,11 +218,35 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _unseen_leaves_something_to_learn_from(self) -> Self:
+        if self.evaluate.on is JudgedOn.UNSEEN and not self.data.has_spans:
+            raise ValueError(
+                'evaluate.on is "unseen", but there is one span alone, and a model that has seen '
+                'nothing of it has seen nothing; set evaluate.on to "newest", or put {SPAN} into '
+                "data.pattern or data.query"
+            )
         if self.evaluate.on is JudgedOn.UNSEEN and self.data.window == 1:
             raise ValueError(
                 'evaluate.on is "unseen", but data.window is 1: the newest span is left out of '
                 "the window, and no other is in it; set data.window to 2 or more, or evaluate.on "
                 'to "newest"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_rows_are_learned_anew(self) -> Self:
+        if self.evaluate.cross_validation and self.train.warm_start:
+            raise ValueError(
+                "train.warm_start is true and [evaluate.cross_validation] is set: the model to go "
+                "on from has learned the rows that are to judge; take one of the two away"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weighs_classes_where_there_are_some(self) -> Self:
+        if self.train.class_weight != "none" and self.features.problem is Problem.REGRESSION:
+            raise ValueError(
+                f'train.class_weight is "{self.train.class_weight}", and features.problem is '
+                'regression, which has no classes; expected "none"'
             )
         return self
 
@@ -224,11 +265,16 @@ class PipelineConfig(Section):
         evaluate = evaluate.model_copy(update={"guards": guards})
         if "metric" not in select.model_fields_set:
             select = select.model_copy(update={"metric": ours[0]})
+        continuous = self.continuous
+        if "performance" not in continuous.model_fields_set:
+            looked_at = PerformanceConfig.of(self.features.problem)
+            continuous = continuous.model_copy(update={"performance": looked_at})
         used = {
             "evaluate.metrics": evaluate.metrics,
             "evaluate.thresholds": evaluate.thresholds,
             "evaluate.guards": [guard.metric for guard in guards],
             "select.metric": [select.metric],
+            "continuous.performance": [metric for metric, _ in continuous.performance.rules()],
         }
         for key, metrics in used.items():
             for metric in metrics:
@@ -237,6 +283,7 @@ class PipelineConfig(Section):
                         f"{key} names {metric}, and features.problem is {self.features.problem}; "
                         f"expected one of {', '.join(ours)}"
                     )
+        object.__setattr__(self, "continuous", continuous)
         object.__setattr__(self, "evaluate", evaluate)
         object.__setattr__(self, "select", select)
         return self
@@ -253,6 +300,7 @@ class PipelineConfig(Section):
     def _columns_exist(self) -> Self:
         known = set(self.features.columns)
         used = [("data.split_by", self.data.split_by)] if self.data.split_by else []
+        used += [("data.split_time", self.data.split_time)] if self.data.split_time else []
         used += [("gate.thresholds", column) for column in self.gate.thresholds]
         moved = self.continuous.drift.thresholds
         used += [("continuous.drift.thresholds", column) for column in moved]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 from pipeline.sections import Column, Section, Share
 
 
@@ -48,7 +51,8 @@ class PerformanceRule(Section):
     """Retrain above it."""
     max_fall: Annotated[float, Field(ge=0)] | None = None
     """Retrain when the metric is worse by more than that, in its own unit, than when the model was
-    judged before it was pushed; for calibration: further from 1."""
+    judged before it was pushed; of rmse and mae as a share of what it was then; for calibration:
+    further from 1, for bias: from 0."""
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -60,20 +64,52 @@ class PerformanceRule(Section):
 
 
 class PerformanceConfig(Section):
-    """Retrain when the live model scores badly on a new span, by the metrics that are named."""
+    """Retrain when the live model scores badly on a new span, by the metrics that are named.
+
+    Each must be one of the problem's.
+    """
 
     auc: PerformanceRule | None = None
     """Area under the ROC curve: how often a 1 is ranked above a 0."""
+    pr_auc: PerformanceRule | None = None
+    """Average precision: the mean precision over all recalls."""
     log_loss: PerformanceRule | None = None
     """Mean cross entropy in nats: lower is better."""
     calibration: PerformanceRule | None = None
     """Predicted positives over actual ones: best at 1."""
     accuracy: PerformanceRule | None = None
-    """Share of rows on the right side of `evaluate.decision_threshold`."""
+    """Share of rows on the right side of `evaluate.decision_threshold`; with several classes, of
+    those whose class is the most probable one."""
     precision: PerformanceRule | None = None
     """Share of the rows flagged as 1 that are 1."""
     recall: PerformanceRule | None = None
     """Share of the rows that are 1 that are flagged."""
+    f1: PerformanceRule | None = None
+    """Harmonic mean of precision and recall."""
+    macro_f1: PerformanceRule | None = None
+    """Mean of F1 over the classes."""
+    top_k_accuracy: PerformanceRule | None = None
+    """Share of rows whose class is among the `evaluate.top_k` most probable ones."""
+    rmse: PerformanceRule | None = None
+    """Root of the mean squared error."""
+    mae: PerformanceRule | None = None
+    """Mean size of the errors."""
+    r2: PerformanceRule | None = None
+    """Share of the label's variance that is explained."""
+    bias: PerformanceRule | None = None
+    """Mean of predictions less that of labels: best at 0."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """What is looked at by default: the first metric of the problem."""
+        return cls.model_validate({Metric.of(problem)[0]: PerformanceRule(max_fall=0.1)})
+
+    def rules(self) -> Iterator[tuple[Metric, PerformanceRule]]:
+        """The metrics that are named."""
+        for metric in Metric:
+            rule: PerformanceRule | None = getattr(self, metric)
+            if rule is not None:
+                yield metric, rule
 
 
 class BudgetRule(Section):
@@ -106,12 +142,13 @@ class ContinuousConfig(Section):
     """Retrain on each new span."""
     drift: DriftRule = DriftRule()
     """Retrain on drift."""
-    performance: PerformanceConfig = PerformanceConfig(auc=PerformanceRule(max_fall=0.1))
-    """Retrain when the live model scores badly on a new span; {} for never. What is named here
-    takes the default's place as a whole: name auc as well, if it is to stay bounded. Some fall is
-    to be expected: a model was judged on a span that it learned from, if on other rows, and some
-    spans are harder than others. By default not by log loss, which goes up where ones come to be
-    more frequent, whatever the model."""
+    performance: PerformanceConfig = PerformanceConfig.of(Problem.BINARY)
+    """Retrain when the live model scores badly on a new span; {} for never. By default when auc or,
+    with several classes, macro_f1 falls by 0.1, or in a regression rmse grows by 10 %. What is
+    named here takes the default's place as a whole: name auc as well, if it is to stay bounded.
+    Some fall is to be expected: a model was judged on a span that it learned from, if on other
+    rows, and some spans are harder than others. By default not by log loss, which goes up where
+    ones come to be more frequent, whatever the model."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of the bootstrap's samples in which a metric has to break its bound."""
     max_age_days: Annotated[float, Field(ge=0)] = 0.0

@@ -48,6 +48,32 @@ class Metric(StrEnum):
         """The value of a perfect model where both more and less are worse."""
         return {Metric.CALIBRATION: 1.0, Metric.BIAS: 0.0}.get(self)
 
+    @property
+    def in_label_unit(self) -> bool:
+        """Whether values are in the label's unit, of whatever size; all others are near 0 and 1."""
+        return self in (Metric.RMSE, Metric.MAE, Metric.BIAS)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether what a setting says of a difference is a share of the live model's value."""
+        return self in (Metric.RMSE, Metric.MAE)
+
+    def allowance(self, setting: float, reference: float) -> float:
+        """A difference that is set, in the metric's unit, where the live model has `reference`."""
+        return setting * abs(reference) if self.is_relative else setting
+
+    def setting_words(self, setting: float) -> str:
+        """A difference that is set as people read it: "0.05", or "5 %"."""
+        return f"{100 * setting:g} %" if self.is_relative else f"{setting:g}"
+
+    def words(self, value: float | None, sign: str = "") -> str:
+        """A value as people read it; with `sign` "+" a difference of two."""
+        if value is None:
+            return "-"
+        if not self.in_label_unit:
+            return f"{value:{sign}.4f}"
+        return f"{value:{sign},.0f}" if abs(value) >= 9_999.5 else f"{value:{sign},.4g}"
+
     def goodness(self, value: _Number) -> _Number:
         """A value such that more is better, in the metric's own unit."""
         if self.ideal is not None:
@@ -86,7 +112,8 @@ class Threshold(Section):
     max: float | None = None
     """Highest value allowed."""
     max_regression: Annotated[float, Field(ge=0)] | None = None
-    """How much worse than the live model it may be, in the metric's unit."""
+    """How much worse than the live model it may be, in the metric's unit; of rmse and mae as a
+    share of the live model's: 0.05 for 5 %."""
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -105,7 +132,8 @@ class SliceGuard(Section):
     metric: Metric = Metric.AUC
     """What is compared."""
     max_regression: Annotated[float, Field(ge=0)] = 0.05
-    """How much worse than the live model a slice may be, in the metric's unit."""
+    """How much worse than the live model a slice may be, in the metric's unit; of rmse and mae as a
+    share of the live model's: 0.05 for 5 %."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """Slices with fewer rows are reported, not judged: their metrics are mostly noise."""
 
@@ -149,7 +177,7 @@ class EvaluateConfig(Section):
     """The probability from which a row counts as a 1, for accuracy, precision, recall and F1."""
     top_k: Annotated[int, Field(ge=2)] = 3
     """With several classes: a row is right for `top_k_accuracy` if its class is among so many of
-    the most probable ones."""
+    the most probable ones; of all but one, where there are no more classes than that."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the intervals that are given with the metrics."""
     replicates: Annotated[int, Field(ge=100)] = 1000
@@ -157,6 +185,11 @@ class EvaluateConfig(Section):
 
     @model_validator(mode="after")
     def _judges_only_what_it_computes(self) -> Self:
+        if self.cross_validation and self.on is JudgedOn.UNSEEN:
+            raise ValueError(
+                'on is "unseen" and cross_validation is set: rows that no candidate has learned '
+                "from need none; take one of the two away"
+            )
         # By default it computes what the problem has, which only the whole configuration knows.
         known = self.metrics if "metrics" in self.model_fields_set else tuple(Metric)
         for metric in self.thresholds:
@@ -181,12 +214,13 @@ class SelectConfig(Section):
     metric: Metric = Metric.AUC
     """What the best is best in."""
     margin: float = 0.0
-    """How much better than the live model, in the metric's unit. Below 0: how much worse will do,
-    for a newer model."""
+    """How much better than the live model, in the metric's unit; of rmse and mae as a share of the
+    live model's. Below 0: how much worse will do, for a newer model."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of the bootstrap's samples in which it must be so; what falls short is a tie."""
     max_slice_loss: Annotated[float, Field(ge=0)] | None = 0.05
-    """How much worse than the live model a guarded slice may be in `metric`."""
+    """How much worse than the live model a guarded slice may be in `metric`, in its unit; of rmse
+    and mae as a share of the live model's."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Median of the milliseconds for one raw row."""
     max_size_mb: Annotated[float, Field(gt=0)] | None = None

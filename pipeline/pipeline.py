@@ -9,16 +9,20 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
+from tfx.proto.trainer_pb2 import TrainArgs
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 from tfx.types.channel_utils import union
 
+from custom_components.batch_predict.component import BatchPredict
+from custom_components.batch_predict.settings import ReadSettings
 from custom_components.canary.component import Canary
 from custom_components.data_gate import DataGate
 from custom_components.evaluator.component import Evaluator
 from custom_components.example_gen.columns import load_table
 from custom_components.example_gen.component import TabularExampleGen
 from custom_components.example_gen.settings import IngestSettings
+from custom_components.example_gen.split import SPLITS
 from custom_components.export_evaluation.component import EvaluationRecords, ExportEvaluation
 from custom_components.model_selector import ModelSelector
 from custom_components.preflight import Preflight
@@ -34,7 +38,7 @@ from custom_components.resolvers import (
     ever_made,
 )
 from custom_components.statistics_gen import StatisticsGen
-from custom_components.trainer import HALF_LIFE, Trainer
+from custom_components.trainer import CROSS_VALIDATION, HALF_LIFE, Trainer
 from custom_components.transform import Transform
 from custom_components.tuner.component import Tuner
 from pipeline import parameters
@@ -51,14 +55,16 @@ PUSHER = "Pusher"
 def create_pipeline(config: PipelineConfig) -> Pipeline:
     """The graph of `config`. The span to ingest is a runtime parameter."""
     features = config.features.model_dump_json()
-    transform_config = {"features": features, "split_by": config.data.split_by}
+    transform_config = {"features": features, "split_by": config.data.split_column}
 
     # One span of rows, and what it looks like.
     example_gen = TabularExampleGen(
-        absolute(config.data.path),
-        config.data.pattern,
+        config.data_folder,
+        "*.parquet" if config.data.query else config.data.pattern,
         settings=IngestSettings.of(config.data),
-        table=load_table(config.data.schema_file, config.features),
+        table=load_table(
+            config.data.schema_file, config.features, split_time=config.data.split_time
+        ),
         range_config=RuntimeParameter(name=parameters.SPAN, ptype=str),
     ).with_id("ExampleGen")
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
@@ -86,7 +92,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         schema=schema,
         features=features,
         evaluate=config.evaluate.model_dump_json(),
-        split_by=config.data.split_by or "",
+        split_by=config.data.split_column or "",
+        memory_budget=config.data.memory_budget,
     )
 
     # The window of spans to learn from, transformed once for every framework.
@@ -118,6 +125,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             config,
             framework,
             transform,
+            window=window,
             schema=schema,
             tuner=tuners.get(framework),
             base_model=base.get(framework),
@@ -138,10 +146,10 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         models=models,
         baseline_model=live.outputs["live"],
         evaluate=config.evaluate.model_dump_json(),
-        label=config.features.label,
+        features=config.features,
         canary_rows=config.canary.rows,
         ensemble=config.select.ensemble,
-        group_by=config.data.split_by or "",
+        group_by=config.data.split_column or "",
     )
     selector = ModelSelector(
         models=models,
@@ -165,6 +173,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         directory=config.serving_directory,
     ).with_id(PUSHER)
     pushers = [pusher] if config.registration.approval == "auto" else []
+    pushed_model = pusher.outputs["pushed_model"] if pushers else None
+    predictors = _predictors(config, pushed_model, live.outputs["live"])
     registrars = []
     if config.registration.enabled:
         registrar = Registrar(
@@ -175,7 +185,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             model=selector.outputs["model"],
             schema=schema,
             infra_blessing=canary.outputs["blessing"],
-            pushed_model=pusher.outputs["pushed_model"] if pushers else None,
+            pushed_model=pushed_model,
             destination=Destination.of(config),
             model_name=config.model_name,
             root=config.pipeline_root,
@@ -188,7 +198,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         evaluation=evaluator.outputs["evaluation"],
         selection=selector.outputs["selection"],
         infra_blessing=canary.outputs["blessing"],
-        pushed_model=pusher.outputs["pushed_model"] if pushers else None,
+        pushed_model=pushed_model,
         registration=registrars[0].outputs["registration"] if registrars else None,
         store=config.store_url,
     )
@@ -198,7 +208,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     components = [
         *(example_gen, statistics_gen, schema_gen, validator, previous, gate, preflight),
         *(window, *analyzed, *bases, transform, *tuners.values(), *trainers),
-        *(live, evaluator, selector, canary, *pushers, *registrars, report, *exports),
+        *(live, evaluator, selector, canary, *pushers, *predictors, *registrars, report),
+        *exports,
     ]
     return Pipeline(
         pipeline_name=config.name,
@@ -264,6 +275,17 @@ def _tuners(config: PipelineConfig, transform: Transform) -> dict[Framework, Tun
     }
 
 
+def _predictors(
+    config: PipelineConfig, pushed_model: Channel | None, live_model: Channel
+) -> list[BaseComponent]:
+    """What predicts the rows of the files that the configuration names, if any."""
+    if not config.predict.files:
+        return []
+    files = [absolute(file) for file in config.predict.files]
+    read = ReadSettings.of(config.data)
+    return [BatchPredict(files, pushed_model=pushed_model, live_model=live_model, read=read)]
+
+
 def _exports(
     config: PipelineConfig, evaluator: Evaluator, selector: BaseComponent
 ) -> list[BaseComponent]:
@@ -284,14 +306,18 @@ def _trainer(
     framework: Framework,
     transform: Transform,
     *,
+    window: Resolver,
     schema: Channel,
     tuner: Tuner | None,
     base_model: Channel | None,
 ) -> BaseComponent:
-    """The trainer of one framework's model."""
+    """The trainer of one framework's model; in cross-validation it learns from every split."""
+    parted = config.evaluate.cross_validation
+    transformed = transform.outputs["transformed_examples"]
     return Trainer(
         run_fn=f"models.{framework}_model.run_fn",
-        examples=transform.outputs["transformed_examples"],
+        examples=window.outputs["examples"] if parted else transformed,
+        train_args=TrainArgs(splits=[*SPLITS]) if parted else None,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema,
         base_model=base_model,
@@ -301,5 +327,6 @@ def _trainer(
             "train": config.train.only(framework).model_dump_json(),
             "memory_budget": config.data.memory_budget,
             HALF_LIFE: config.data.half_life,
+            **({CROSS_VALIDATION: parted.model_dump_json()} if parted else {}),
         },
     ).with_id(f"Trainer.{framework}")

@@ -21,11 +21,12 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
-from custom_components.canary.report import FILE, CanaryReport, ProbeResult
+from custom_components.canary.report import FILE, Answer, CanaryReport, ProbeResult
 from custom_components.evaluator.verdict import CANARY_FILE
 from models import manifest
 from pipeline.config import PROJECT, CanaryConfig
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 
 PROBE = "custom_components.canary.probe"
 PROBE_SECONDS = 300.0
@@ -90,7 +91,8 @@ def _try(folder: Path, rows_file: Path, config: CanaryConfig) -> CanaryReport:
             "models. Connect the one that this model was selected by."
         )
     expected = rows.column(bundle.framework).to_pylist()
-    return judge(run_probe(folder, rows_file), expected, config)
+    is_regression = bundle.problem is Problem.REGRESSION
+    return judge(run_probe(folder, rows_file), expected, config, relative=is_regression)
 
 
 def start_probe() -> subprocess.Popen[str]:
@@ -136,18 +138,26 @@ def run_probe(
         return ProbeResult.model_validate_json(output.read_text())
 
 
-def judge(result: ProbeResult, expected: Sequence[float], config: CanaryConfig) -> CanaryReport:
+def judge(
+    result: ProbeResult,
+    expected: Sequence[Answer],
+    config: CanaryConfig,
+    *,
+    relative: bool = False,
+) -> CanaryReport:
     """Whether a model may go live that the evaluator saw answer `expected`, and the probe `result`.
 
-    Both ways of asking count: each answer may differ by `config.tolerance` at most.
+    Both ways of asking count: each answer may differ by `config.tolerance` at most, or if that is
+    `relative`, by this share of the largest answer.
     """
     answers = result.answers
     if answers is None:
         return CanaryReport(
             blessed=False, reason=result.error, rows=len(expected), tolerance=config.tolerance
         )
+    unit = _largest(expected) if relative else 1.0
     difference, row, way = max(
-        (_difference(said, judged), row, way)
+        (_difference(said, judged) / unit, row, way)
         for way, predictions in answers.predictions.items()
         for row, (said, judged) in enumerate(zip(predictions, expected, strict=True))
     )
@@ -156,7 +166,7 @@ def judge(result: ProbeResult, expected: Sequence[float], config: CanaryConfig) 
         reason = (
             f"the model answers {answers.predictions[way][row]} to row {row} of {CANARY_FILE} by "
             f"{way}, where the evaluator saw {expected[row]}: they may differ by "
-            f"{config.tolerance:g} (canary.tolerance)"
+            f"{config.tolerance:g}{' of the largest answer' if relative else ''} (canary.tolerance)"
         )
     elif config.max_latency_ms is not None and answers.latency.p95_ms > config.max_latency_ms:
         reason = (
@@ -174,10 +184,23 @@ def judge(result: ProbeResult, expected: Sequence[float], config: CanaryConfig) 
     )
 
 
-def _difference(said: float | None, judged: float) -> float:
-    if said is None or math.isnan(judged):
+def _largest(expected: Sequence[Answer]) -> float:
+    """The largest answer's size, or 1 where all are 0."""
+    return max(abs(value) for answer in expected for value in _numbers(answer)) or 1.0
+
+
+def _difference(said: Answer | None, judged: Answer) -> float:
+    """The largest difference between two answers of as many numbers."""
+    ours, theirs = _numbers(said), _numbers(judged)
+    if len(ours) != len(theirs) or not all(map(math.isfinite, [*ours, *theirs])):
         return math.inf
-    return abs(said - judged)
+    return max(abs(one - other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _numbers(answer: Answer | None) -> list[float]:
+    if answer is None:
+        return []
+    return answer if isinstance(answer, list) else [answer]
 
 
 def _record(report: CanaryReport, blessing: Artifact) -> None:

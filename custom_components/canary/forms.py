@@ -13,9 +13,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from custom_components.canary.report import METHODS, SIGNATURES
-from models.bundle import EXAMPLES, PROBABILITY, Bundle
+from models.bundle import EXAMPLES, Bundle, by_row, output_of
 from models.features import column
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 
 _CAUSE_LENGTH = 500
 
@@ -36,10 +37,10 @@ class Form(Protocol):
         """The raw columns of some rows, as `by_columns` takes them."""
 
     def by_examples(self, serialized: Sequence[bytes]) -> NDArray[Any]:
-        """The probability [rows] of each serialized tf.Example."""
+        """The answer [rows] or [rows, classes] to each serialized tf.Example."""
 
     def by_columns(self, columns: Any) -> NDArray[Any]:
-        """The probability [rows] of each raw row."""
+        """The same to each raw row."""
 
 
 def load(folder: Path) -> Form:
@@ -80,14 +81,11 @@ class SavedModelForm:
 
     def by_examples(self, serialized: Sequence[bytes]) -> NDArray[Any]:
         """See `Form`."""
-        return self._probability(self._serialized(**{EXAMPLES: tf.constant(serialized)}))
+        return _answer(self._serialized(**{EXAMPLES: tf.constant(serialized)}))
 
     def by_columns(self, columns: Mapping[str, tf.Tensor]) -> NDArray[Any]:
         """See `Form`."""
-        return self._probability(self._raw(**columns))
-
-    def _probability(self, outputs: Mapping[str, tf.Tensor]) -> NDArray[Any]:
-        return np.ravel(outputs[PROBABILITY].numpy())
+        return _answer(self._raw(**columns))
 
 
 class BundleForm:
@@ -131,6 +129,14 @@ def attempt(complaint: str, action: Callable[[], _T]) -> _T:
     except Exception as error:
         cause = textwrap.shorten(f"{type(error).__name__}: {error}", _CAUSE_LENGTH)
         raise ModelFault(f"the model {complaint}: {cause}") from error
+
+
+def _answer(outputs: Mapping[str, tf.Tensor]) -> NDArray[Any]:
+    """What a signature gives, whose one output is named by the problem."""
+    found = [outputs[name] for name in map(output_of, Problem) if name in outputs]
+    if len(found) != 1:
+        raise ModelFault(f"the model gives {', '.join(sorted(outputs)) or 'nothing'}")
+    return by_row(found[0].numpy())
 
 
 def _signature(model: Any, name: str) -> Any:

@@ -12,7 +12,6 @@ in production.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
@@ -32,7 +31,7 @@ with imports():
     import tensorflow as tf
 
 from custom_components.canary.forms import Form, ModelFault, attempt, load
-from custom_components.canary.report import Answers, Latency, ProbeResult
+from custom_components.canary.report import Answer, Answers, Latency, ProbeResult
 from pipeline.errors import UserError
 
 _WARM_UP_CALLS = 20
@@ -72,9 +71,9 @@ def _answers(model_folder: Path, rows: Sequence[bytes]) -> Answers:
     )
 
 
-def _predict(way: str, ask: Callable[[], NDArray[Any]]) -> list[float | None]:
+def _predict(way: str, ask: Callable[[], NDArray[Any]]) -> list[Answer | None]:
     answer = attempt(f"does not answer by {way}", ask)
-    return [None if math.isnan(p) else float(p) for p in answer]
+    return [row.tolist() if np.isfinite(row).all() else None for row in answer]
 
 
 def _measure(model: Form, examples: Sequence[tf.train.Example]) -> Latency:

@@ -18,6 +18,10 @@ METHODS = ("predict_examples", "predict")
 """The same two ways of `models.bundle.Bundle`, for a model of any other form."""
 
 
+Answer = float | list[float]
+"""To a row: a probability or a value, or of more than two classes the probability of each."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -38,8 +42,8 @@ class Answers(_Record):
 
     load_seconds: float
     """To load the model, and its framework, in a process that has TensorFlow."""
-    predictions: dict[str, list[float | None]]
-    """By signature or method, one for each row; None where the model says NaN."""
+    predictions: dict[str, list[Answer | None]]
+    """By signature or method, one for each row; None where the model says NaN or infinity."""
     latency: Latency
     """How quickly it answers."""
 
@@ -63,9 +67,10 @@ class CanaryReport(_Record):
     rows: int = 0
     """Raw rows sent."""
     tolerance: float
-    """Largest difference to the evaluator's predictions that is allowed."""
+    """Largest difference to the evaluator's predictions that is allowed; in a regression as a share
+    of the largest of them."""
     max_difference: float | None = None
-    """Largest difference that was seen, over both ways of asking."""
+    """Largest difference that was seen, over both ways of asking; in the unit of `tolerance`."""
     load_seconds: float | None = None
     """To load the model, and its framework, in a process that has TensorFlow."""
     latency: Latency | None = None

@@ -9,8 +9,7 @@ massive data streams). Groups fall by a hash into `metrics.BLOCKS` blocks that a
 memory is bounded however many groups there are.
 
 A sample is a weight for each block. As every metric is made of sums over rows, all samples of all
-metrics are products of the weights and the blocks' sums. The AUC's number of ordered pairs is the
-product of two: of the rows of class 1, and of the rows of class 0 that are predicted below.
+metrics are products of the weights and the blocks' sums: the `metrics` of each problem know which.
 """
 
 from __future__ import annotations
@@ -19,39 +18,27 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from custom_components.evaluator.metrics import (
-    BLOCKS,
-    ROWS,
-    Floats,
-    Histogram,
-    Numbers,
-    Tally,
-    block_level_and_label,
-    of_sums,
-)
+from custom_components.evaluator.metrics import BLOCKS, ROWS, Floats, Measures, Samples, Tally
 from pipeline.evaluate_config import Metric
 
 _SEED = 20130101
-_LEVELS = 64
-"""Levels of the prediction with about as many rows each, by which the AUC's variation is told."""
-
-Singles = NDArray[np.float32]
-Samples = dict[Metric, Floats]
-"""Each metric in every sample [samples]; NaN where it is undefined."""
 
 
 def resample(
-    models: Mapping[str, Tally], measured: Mapping[str, Mapping[Metric, float]], samples: int
+    models: Mapping[str, Tally],
+    measured: Mapping[str, Mapping[Metric, float]],
+    samples: int,
+    measures: Measures,
 ) -> dict[str, Samples]:
     """The metrics of each model in samples of the rows; the samples are the same for all models.
 
     Args:
         models: Tallies of the same rows.
-        measured: What `metrics.measure` says of each.
+        measured: What `measures` says of each.
         samples: How many to draw.
+        measures: How predictions for the problem are measured.
 
     Returns:
         Nothing for rows of fewer than two blocks: there is nothing to draw.
@@ -64,44 +51,9 @@ def resample(
     # Threads of two processes in each other's way take many times as long as one.
     with _libraries().limit(limits=1, user_api="blas"):
         return {
-            name: _resample(tally, blocks, weights, auc=measured[name][Metric.AUC])
+            name: measures.resampled(tally, blocks, weights, measured[name])
             for name, tally in models.items()
         }
-
-
-def _resample(tally: Tally, blocks: Numbers, weights: Floats, *, auc: float) -> Samples:
-    sums = (tally.sums[blocks].T @ weights).T
-    positives, below = _by_level(tally.cells, blocks)
-    found = of_sums(sums, _pairs(positives, below, weights.astype(np.float32)))
-    coarse = _pairs(positives, below, np.ones((len(blocks), 1), np.float32))
-    # What the coarse levels get wrong of the AUC is about the same in every sample.
-    error = of_sums(tally.sums.sum(axis=0), coarse)[Metric.AUC] - auc
-    return found | {Metric.AUC: np.clip(found[Metric.AUC] - error, 0, 1)}
-
-
-def _pairs(positives: Singles, below: Singles, weights: Singles) -> Floats:
-    """Ordered pairs in each sample [samples] of weights [blocks, samples]."""
-    pairs = np.einsum("ls,ls->s", positives.T @ weights, below.T @ weights)
-    return np.asarray(pairs, np.float64)
-
-
-def _by_level(cells: Histogram, blocks: Numbers) -> tuple[Singles, Singles]:
-    """For [blocks, levels]: rows of class 1 at the level, and of class 0 below it (ties half)."""
-    block, level, label = block_level_and_label(cells.keys)
-    shape = (2, len(blocks), _LEVELS)
-    places = label, np.searchsorted(blocks, block), _even(level, cells.counts)
-    flat = np.bincount(np.ravel_multi_index(places, shape), cells.counts, np.prod(shape))
-    negatives, positives = flat.reshape(shape)
-    below = np.cumsum(negatives, axis=1) - negatives / 2
-    return positives.astype(np.float32), below.astype(np.float32)
-
-
-def _even(levels: Numbers, counts: Numbers) -> Numbers:
-    """The levels as numbers from 0 to _LEVELS - 1 that hold about as many rows each."""
-    by_level = np.bincount(levels, counts)
-    middle = np.cumsum(by_level) - by_level / 2
-    even: Numbers = (middle * _LEVELS / by_level.sum()).astype(np.int64)
-    return even[levels]
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from tfx import types
@@ -9,6 +10,7 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from custom_components.evaluator.executor import Executor
+from pipeline.features_config import FeaturesConfig
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
@@ -17,6 +19,8 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar = {
         "evaluate": component_spec.ExecutionParameter(type=str),
         "label": component_spec.ExecutionParameter(type=str),
+        "problem": component_spec.ExecutionParameter(type=str),
+        "classes": component_spec.ExecutionParameter(type=str),
         "canary_rows": component_spec.ExecutionParameter(type=int),
         "ensemble": component_spec.ExecutionParameter(type=int),
         "group_by": component_spec.ExecutionParameter(type=str),
@@ -64,9 +68,10 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     ExampleGen). This one is content with TFX's own.
 
     Outputs: `evaluation`, in TensorFlow Model Analysis's format with `verdict.json` (schema:
-    `verdict.Verdict`), `canary.parquet`, `bootstrap.parquet` and `curves.parquet` (`curves.Curves`)
-    beside it, and `blessing`: for each trained candidate a ModelBlessing, whose custom property
-    `candidate` names it, that says whether it may be pushed.
+    `verdict.Verdict`), `canary.parquet`, `bootstrap.parquet` and, by the problem, `curves.parquet`
+    (`curves.Curves`), `confusion.parquet` (`confusion.Confusion`) or `points.parquet`
+    (`points.Points`) beside it, and `blessing`: for each trained candidate a
+    ModelBlessing, whose custom property `candidate` names it, that says whether it may be pushed.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -78,7 +83,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         models: types.BaseChannel,
         *,
         evaluate: str,
-        label: str,
+        features: FeaturesConfig,
         canary_rows: int,
         ensemble: int,
         group_by: str,
@@ -93,7 +98,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             models: The models to judge, one of each framework: a channel of one, or a union of
                 channels (`tfx.types.channel_utils.union`).
             evaluate: Metrics, slices, thresholds and guards: EvaluateConfig as JSON.
-            label: The label's column.
+            features: The label's column, and what is predicted of it.
             canary_rows: How many raw rows to keep for the canary, with the models' predictions.
             ensemble: The mean of so many of the best models is judged too; 0 or 1: none. The best
                 have the lowest loss on rows held out from training.
@@ -104,7 +109,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         """
         parameters: dict[str, Any] = {
             "evaluate": evaluate,
-            "label": label,
+            "label": features.label,
+            "problem": str(features.problem),
+            "classes": json.dumps(features.class_names),
             "canary_rows": canary_rows,
             "ensemble": ensemble,
             "group_by": group_by,

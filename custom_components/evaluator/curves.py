@@ -2,7 +2,9 @@
 
 The evaluator writes them beside its verdict: for each model, the rows by predicted probability, in
 bins of equal width. From that every curve can be drawn, for any threshold, without asking a model
-again. Neither TFX nor TensorFlow is imported here.
+again. Of several classes the probability is that of the most probable one, and a row is positive if
+it is of that: so they say how far a model can be believed, and thresholds mean nothing. Neither TFX
+nor TensorFlow is imported here.
 
     curves = Curves.read(folder)
     curves.thresholds("xgboost")
@@ -10,20 +12,20 @@ again. Neither TFX nor TensorFlow is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from custom_components.evaluator import tables
 from pipeline.errors import UserError
 
 FILE = "curves.parquet"
-"""In the evaluation's folder; columns: `model`, `bin` (from 0), `rows`, `positives` (rows of label
-1). Bins without rows are left out."""
+"""In the evaluation's folder; columns: `model`, `bin` (from 0), `rows`, `positives` (rows of the
+second class). Bins without rows are left out."""
 
 BINS = 1000
 """A row is in bin k if its prediction is at least k / BINS and below (k + 1) / BINS; 1 is in the
@@ -40,12 +42,12 @@ Counts = NDArray[np.int64]
 
 
 class CalibrationPoint(NamedTuple):
-    """Rows that were given about the same probability."""
+    """Rows of which about the same was predicted."""
 
     predicted: float
-    """Its mean, from 0 to 1; each row counts with the centre of its bin."""
+    """The mean probability, each row counting with the centre of its bin; or the mean value."""
     observed: float
-    """The share of the rows whose label is 1."""
+    """The share of the rows that are positive; or the mean of the labels."""
     rows: int
 
 
@@ -78,21 +80,12 @@ class Curves:
         Raises:
             UserError: If there is none, or it is something else.
         """
-        file = Path(path) / FILE if Path(path).is_dir() else Path(path)
-        try:
-            table = pq.read_table(file).cast(_SCHEMA)
-        except FileNotFoundError:
-            raise UserError(
-                f"{file}: there is no such file; evaluations have it since the evaluator writes "
-                "curves. Run the Evaluator again: local_runner.py --from Evaluator"
-            ) from None
-        except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
-            raise UserError(f"{file}: no curves of an evaluation: {error}") from None
+        table = tables.read(path, FILE, "curves", _SCHEMA)
         counts: dict[str, Counts] = {}
         columns = (table[name].to_pylist() for name in _SCHEMA.names)
         for model, place, rows, positives in zip(*columns, strict=True):
             if not 0 <= place < BINS:
-                raise UserError(f"{file}: bin {place}; expected one from 0 to {BINS - 1}")
+                raise UserError(f"{FILE} in {path}: bin {place}; expected one from 0 to {BINS - 1}")
             counts.setdefault(model, np.zeros((2, BINS), np.int64))[:, place] = rows, positives
         return cls(counts)
 
@@ -171,17 +164,15 @@ class Curves:
         return f"<Curves of {', '.join(self.models)}>"
 
 
-def count(labels: NDArray[np.bool_], predictions: NDArray[np.float64]) -> Counts:
-    """Counts rows by their predictions; both are [rows]."""
-    places = np.searchsorted(_EDGES, predictions, side="right")
-    return np.stack([np.bincount(each, minlength=BINS) for each in (places, places[labels])])
+def keys(positives: NDArray[np.bool_], predictions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The bin [rows] of each prediction times 2, plus whether the row is positive."""
+    return np.searchsorted(_EDGES, predictions, side="right") * 2 + positives
 
 
-def add_up(parts: Iterable[Mapping[str, Counts]], models: Iterable[str]) -> dict[str, Counts]:
-    """The counts of all rows that `parts` count, for each model."""
-    held = list(parts)
-    zero = np.zeros((2, BINS), np.int64)
-    return {name: sum((part[name] for part in held), zero) for name in models}
+def counts(of_keys: NDArray[np.int64]) -> Counts:
+    """What is counted, by how often [2 BINS] each key occurs."""
+    negatives, positives = of_keys.reshape(BINS, 2).T
+    return np.stack([negatives + positives, positives])
 
 
 def table(counts: Mapping[str, Counts]) -> pa.Table:

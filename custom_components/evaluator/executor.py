@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
@@ -15,22 +16,28 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from custom_components.beam import runs_here
+from custom_components.evaluator import confusion, tables
 from custom_components.evaluator.blessings import bless
-from custom_components.evaluator.candidates import find
+from custom_components.evaluator.candidates import Target, find
+from custom_components.evaluator.confusion import Confusion
 from custom_components.evaluator.judge import judge
 from custom_components.evaluator.verdict import (
     CANARY_FILE,
     COUNTERS,
     ENSEMBLE,
     FILE,
+    REPEATS_FILE,
     UNUSABLE_LABELS,
     UNUSABLE_PREDICTIONS,
+    ClassMetrics,
+    Metrics,
     Slice,
     Verdict,
 )
 from custom_components.resolvers import oldest_first, span_of
 from pipeline.errors import UserError
-from pipeline.evaluate_config import EvaluateConfig, JudgedOn
+from pipeline.evaluate_config import EvaluateConfig, JudgedOn, Metric
+from pipeline.features_config import Problem
 
 if TYPE_CHECKING:
     from custom_components.evaluator.evaluate import Asked
@@ -59,8 +66,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 candidate), and `baseline_model` (none or one).
             output_dict: `evaluation`, `blessing`: in place of this one come as many as there are
                 candidates.
-            exec_properties: `evaluate` (EvaluateConfig as JSON), `label`, `canary_rows`,
-                `ensemble`, `group_by`.
+            exec_properties: `evaluate` (EvaluateConfig as JSON), `label`, `problem`, `classes` (a
+                JSON list), `canary_rows`, `ensemble`, `group_by`.
 
         Raises:
             UserError: If a model cannot be evaluated, there are no rows to judge by, or a column is
@@ -69,19 +76,32 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         from custom_components.evaluator import tfma_files
         from custom_components.evaluator.costs import measure_costs
         from custom_components.evaluator.evaluate import Asked
+        from custom_components.evaluator.metrics import measures
 
         config = EvaluateConfig.model_validate_json(exec_properties["evaluate"])
         live = next(iter(input_dict.get("baseline_model") or []), None)
         artifacts = {path_utils.serving_model_path(m.uri): m for m in input_dict["model"]}
-        models = find(artifacts, live.uri if live else None, ensemble=exec_properties["ensemble"])
+        target = Target(
+            Problem(exec_properties["problem"]), tuple(json.loads(exec_properties["classes"]))
+        )
+        parted = config.cross_validation
+        models = find(
+            artifacts,
+            live.uri if live else None,
+            target,
+            ensemble=exec_properties["ensemble"],
+            repeats=parted.repeats if parted else 0,
+        )
         folder = artifact_utils.get_single_uri(output_dict["evaluation"])
         examples = oldest_first(input_dict["examples"])
-        splits = splits_to_judge_by(examples, input_dict.get("learned"))
+        # In a cross-validation every row judges models that have not learned from it.
+        splits = splits_to_judge_by(examples, [] if parted else input_dict.get("learned"))
         judged_on = say_what_judges(examples, splits, config)
         asked = Asked(
             files=files_of(examples, splits),
             judged_on=judged_on,
             models=models,
+            measures=measures(config, target.problem, target.classes),
             label=exec_properties["label"],
             group_by=exec_properties["group_by"],
             config=config,
@@ -99,7 +119,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             artifact_utils.get_single_instance(output_dict["blessing"]),
             verdict,
             {name: artifacts[models.folders[name]] for name in models.trained},
-            live,
+            live if models.live else None,
         )
 
     def _evaluate(self, asked: Asked) -> list[Slice]:
@@ -111,6 +131,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             asked.folder,
             asked.config,
             label=asked.label,
+            problem=asked.models.target.problem,
             models={name: ", ".join(asked.models.parts(name)) for name in asked.models.names},
             data=asked.files[0].rpartition("/")[0],
         )
@@ -158,6 +179,9 @@ def say_what_judges(
     """Which rows judge, in words: as in "the eval split of spans 1, 2, 3"."""
     spans = [str(span_of(artifact)) for artifact in examples]
     of = f"span{'s' if len(spans) > 1 else ''} {', '.join(spans)}"
+    if parted := config.cross_validation:
+        times = f", {parted.repeats} times over" if parted.repeats > 1 else ""
+        return f"all rows of {of}, by {parted.folds}-fold cross-validation{times}"
     if all(names != [SPLIT] for names in splits.values()):
         return f"all rows of {of}"
     words = f"the {SPLIT} split of {of}"
@@ -200,7 +224,7 @@ def check_rows(slices: list[Slice], unusable: dict[str, int], asked: Asked) -> N
     Raises:
         UserError: Says which.
     """
-    where, label = asked.judged_on, asked.label
+    where, label, said = asked.judged_on, asked.label, asked.measures.unusable
     if not slices:
         raise UserError(
             f"{where}: there is no row to judge a model by. Give the eval split a larger weight "
@@ -212,18 +236,17 @@ def check_rows(slices: list[Slice], unusable: dict[str, int], asked: Asked) -> N
         if reason == UNUSABLE_LABELS:
             raise UserError(
                 f"{where}: {rows} of {overall.rows} rows have no label: {label!r} is missing or "
-                "neither 0 nor 1. Correct the data, or features.label."
+                f"{said.label}. Correct the data, or features.label."
             )
         name = reason.removeprefix(UNUSABLE_PREDICTIONS)
         raise UserError(
-            f"{where}: the model {name!r} gave no probability (a number from 0 to 1) for {rows} "
-            f"of {overall.rows} rows. Its last layer must be a sigmoid, and it must cope with "
-            "missing values."
+            f"{where}: the model {name!r} gave {said.answer} for {rows} of {overall.rows} rows. "
+            f"{said.advice}"
         )
-    if overall.label_mean in (0, 1):
+    if asked.models.target.classes and overall.label_mean in (0, 1):
         raise UserError(
-            f"{where}: all {overall.rows} rows have {label} = {overall.label_mean:.0f}: one class "
-            "alone says nothing about a model. Use more data, or another data.split_by."
+            f"{where}: all {overall.rows} rows have the same {label}: one class alone says nothing "
+            "about a model. Use more data, or another data.split_by."
         )
     sliced = {tuple(part.columns) for part in slices}
     for columns in asked.config.slices:
@@ -240,16 +263,23 @@ def decide(slices: list[Slice], asked: Asked) -> Verdict:
     config, models = asked.config, asked.models
     checks = {name: judge(config, slices, name, models.live) for name in models.candidates}
     return Verdict(
+        problem=models.target.problem,
+        classes=models.target.classes,
         candidates=models.candidates,
         blessed={name: all(check.passed for check in made) for name, made in checks.items()},
         members=models.members,
         live=models.live,
+        not_compared=models.not_compared,
         live_framework=models.live_framework,
         rows=overall.rows,
         judged_on=asked.judged_on,
+        cross_validation=config.cross_validation,
         label_mean=overall.label_mean,
         models=overall.models,
         intervals=overall.intervals,
+        spread=read_spread(asked),
+        by_class=read_classes(asked),
+        errors=overall.errors,
         confidence=config.confidence,
         replicates=config.replicates if overall.intervals else 0,
         groups=asked.group_by or "rows",
@@ -258,8 +288,29 @@ def decide(slices: list[Slice], asked: Asked) -> Verdict:
     )
 
 
+def read_spread(asked: Asked) -> dict[str, Metrics]:
+    """Each metric's standard deviation over the repeats of a cross-validation, by model."""
+    file = f"{asked.folder}/{REPEATS_FILE}"
+    if not fileio.exists(file):
+        return {}
+    spread: dict[str, Metrics] = {}
+    for row in tables.read_any(file).to_pylist():
+        deviation = float(np.std(row["values"], ddof=1))
+        found = None if math.isnan(deviation) else deviation
+        spread.setdefault(row["model"], {})[Metric(row["metric"])] = found
+    return spread
+
+
+def read_classes(asked: Asked) -> dict[str, tuple[ClassMetrics, ...]]:
+    """How each model does on each of several classes."""
+    if asked.models.target.problem is not Problem.MULTICLASS:
+        return {}
+    found = Confusion.of(tables.read_any(f"{asked.folder}/{confusion.FILE}"))
+    repeats = max(asked.models.repeats, 1)
+    return {name: found.by_class(name, repeats=repeats) for name in found.models}
+
+
 def read_examples(path: str) -> list[bytes]:
     """The serialized tf.Examples of canary rows."""
-    with fileio.open(path, "rb") as file:
-        rows: list[bytes] = pq.read_table(pa.BufferReader(file.read()))["example"].to_pylist()
+    rows: list[bytes] = tables.read_any(path)["example"].to_pylist()
     return rows

@@ -50,11 +50,11 @@ def _bounds(
             continue
         if value is None:
             passed = False
-            reason = f"{metric} is undefined: no row is predicted to be 1"
+            reason = f"{metric} is undefined on these rows"
         else:
             passed = value >= bound - _DUST if rule is Rule.MIN else value <= bound + _DUST
             relation = _RELATIONS[rule, passed]
-            reason = f"{metric} {value:.4f} is {relation} {bound:g}"
+            reason = f"{metric} {metric.words(value)} is {relation} {bound:g}"
         yield Check(
             model=candidate,
             metric=metric,
@@ -81,7 +81,7 @@ def _guarded(
         check = _compared(overall, candidate, live, guard.metric, Rule.GUARD, guard.max_regression)
         columns = " and ".join(guard.columns)
         yield check.model_copy(
-            update={"reason": f"no model is live: no slice by {columns} to compare with"}
+            update={"reason": f"no live model to compare slices by {columns} with"}
         )
         return
     for part in parts:
@@ -113,21 +113,22 @@ def _compared(
     judged, passed = False, True
     where = f"{rows.name}: " if rows.columns else ""
     if live is None:
-        reason = f"no model is live: nothing to compare {metric} with"
+        reason = f"no live model to compare {metric} with"
     elif rows.rows < min_rows:
         reason = f"{where}{rows.rows} rows are fewer than the {min_rows} that it takes to judge"
     elif reference is None:
         reason = f"{where}{metric} is undefined for the live model"
     elif value is None:
         judged, passed = True, False
-        reason = f"{where}{metric} is undefined, {reference:.4f} for the live model"
+        reason = f"{where}{metric} is undefined, {metric.words(reference)} for the live model"
     else:
-        worse = how_much_worse(metric, value, reference)
-        judged, passed = True, worse <= bound + _DUST
-        change = f"{worse:.4f} worse than" if worse > 0 else "not worse than"
-        allowed = "" if worse <= 0 else f"; {bound:g} is allowed"
+        worse = metric.goodness(reference) - metric.goodness(value)
+        judged, passed = True, worse <= metric.allowance(bound, reference) + _DUST
+        change = f"{metric.words(worse)} worse than" if worse > 0 else "not worse than"
+        allowed = "" if worse <= 0 else f"; {metric.setting_words(bound)} is allowed"
         reason = (
-            f"{where}{metric} {value:.4f} is {change} the live model's {reference:.4f}{allowed}"
+            f"{where}{metric} {metric.words(value)} is {change} the live model's "
+            f"{metric.words(reference)}{allowed}"
         )
     return Check(
         model=candidate,
@@ -142,10 +143,3 @@ def _compared(
         passed=passed,
         reason=reason,
     )
-
-
-def how_much_worse(metric: Metric, value: float, reference: float) -> float:
-    """How much worse `value` is than `reference`, in the metric's unit; negative if better."""
-    if metric is Metric.CALIBRATION:
-        return abs(value - 1) - abs(reference - 1)
-    return reference - value if metric.higher_is_better else value - reference

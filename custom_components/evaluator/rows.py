@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import apache_beam as beam
 import numpy as np
@@ -15,33 +15,43 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-from custom_components.evaluator.candidates import Models, load
+from custom_components.evaluator.candidates import Answers, Models, load
 from custom_components.evaluator.metrics import BLOCKS
+from models.bundle import Bundle
 from pipeline import progress
 
 BATCH_ROWS = 8192
 """Rows that are in memory at once."""
 
 
+Predictions = Mapping[str, NDArray[np.float64]]
+"""By model, [rows] or, of more than two classes, [rows, classes]."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Some rows, with one column of predictions per model."""
+    """Some rows, with what each model predicts for them."""
 
     examples: NDArray[np.object_]
     """Serialized tf.Examples."""
     columns: pa.RecordBatch
     """The same rows decoded, a list of values for each column."""
-    predictions: Mapping[str, NDArray[np.float64]]
-    """Probability of label 1, by model."""
+    predictions: Predictions
+    """What the models say when they are asked."""
+    judged: Sequence[Predictions]
+    """What judges them: the same, or in a cross-validation, for each repeat, what models say that
+    have not learned from the row."""
 
     @classmethod
     def of(
-        cls, examples: NDArray[np.object_], predictions: Mapping[str, NDArray[np.float64]]
+        cls,
+        examples: NDArray[np.object_],
+        predictions: Predictions,
+        judged: Sequence[Predictions] = (),
     ) -> Batch:
         """Decodes serialized tf.Examples."""
-        return cls(
-            examples, ExamplesToRecordBatchDecoder().DecodeBatch(list(examples)), predictions
-        )
+        columns = ExamplesToRecordBatchDecoder().DecodeBatch(list(examples))
+        return cls(examples, columns, predictions, judged or [predictions])
 
     def values(self, column: str) -> pa.Array:
         """One value per row, null where it is missing."""
@@ -90,10 +100,16 @@ class Predict(beam.DoFn):
         compression = "GZIP" if file.endswith(".gz") else ""
         dataset = tf.data.TFRecordDataset(file, compression).batch(BATCH_ROWS).prefetch(1)
         for examples in dataset.as_numpy_iterator():
-            yield Batch.of(examples, self._predictions(examples))
+            answers = self._models.ask(partial(_predict, examples=examples))
+            judged = self._models.unlearned(examples, answers)
+            yield Batch.of(examples, _precise(answers), [_precise(part) for part in judged])
             self._done += len(examples)
             progress.report(self._done, None, "rows")
 
-    def _predictions(self, examples: Sequence[bytes]) -> dict[str, NDArray[np.float64]]:
-        answers = self._models.ask(lambda bundle: bundle.predict_examples(examples))
-        return {name: np.asarray(answer, np.float64) for name, answer in answers.items()}
+
+def _predict(bundle: Bundle, examples: Sequence[bytes]) -> NDArray[np.float32]:
+    return bundle.predict_examples(examples)
+
+
+def _precise(answers: Answers) -> Predictions:
+    return {name: np.asarray(answer, np.float64) for name, answer in answers.items()}

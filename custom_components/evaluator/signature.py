@@ -10,14 +10,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfx.dsl.io import fileio
 
 from models import manifest
+from models.bundle import output_of
 from models.manifest import Manifest
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 from pipeline.train_config import Framework
 
 SIGNATURE = "serving_default"
 """The signature that takes serialized tf.Examples."""
-OUTPUT = "probability"
-"""Its output: the probability of label 1."""
 
 
 def check(folder: Path, who: str) -> Manifest:
@@ -38,21 +38,23 @@ def check(folder: Path, who: str) -> Manifest:
     except UserError as error:
         raise UserError(f"{who} cannot be evaluated: {error}") from None
     if found.framework == Framework.KERAS:
-        check_signature(str(folder), f"{who} ({found.framework})")
+        check_signature(str(folder), f"{who} ({found.framework})", found.problem)
     return found
 
 
-def check_signature(path: str, who: str) -> None:
+def check_signature(path: str, who: str, problem: Problem) -> None:
     """Refuses a SavedModel whose signature does not fit.
 
     Args:
         path: The SavedModel's folder.
         who: The model in words, as messages name it.
+        problem: What kind of value it predicts.
 
     Raises:
         UserError: If it has no signature `serving_default` that takes one batch of serialized
-            tf.Examples and gives "probability".
+            tf.Examples and gives the problem's output (`models.bundle.output_of`).
     """
+    output = output_of(problem)
     file = f"{path}/saved_model.pb"
     if not fileio.exists(file):
         raise UserError(
@@ -77,7 +79,7 @@ def check_signature(path: str, who: str) -> None:
     if signature is None:
         raise UserError(
             f"{who} has no signature {SIGNATURE!r} (it has: {found}). Export one that takes a "
-            f'batch of serialized tf.Examples and gives {{"{OUTPUT}": …}}.'
+            f'batch of serialized tf.Examples and gives {{"{output}": …}}.'
         )
     if [tensor.dtype for tensor in signature.inputs.values()] != [types_pb2.DT_STRING]:
         takes = ", ".join(
@@ -88,9 +90,9 @@ def check_signature(path: str, who: str) -> None:
             f"{who}: its signature {SIGNATURE!r} takes {takes or 'nothing'}; expected one string "
             "tensor, a batch of serialized tf.Examples. Named columns belong in another signature."
         )
-    if OUTPUT not in signature.outputs:
+    if output not in signature.outputs:
         gives = ", ".join(sorted(signature.outputs)) or "nothing"
         raise UserError(
-            f"{who}: its signature {SIGNATURE!r} gives {gives}; expected {OUTPUT!r}, the "
-            "probability of label 1. Name its output so."
+            f"{who}: its signature {SIGNATURE!r} gives {gives}; expected {output!r}, as the "
+            f"problem is {problem}. Name its output so."
         )

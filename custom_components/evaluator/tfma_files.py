@@ -23,31 +23,61 @@ from tensorflow_model_analysis.proto import (
 from tensorflow_model_analysis.slicer import slicer_lib
 from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as tfma_writer
 
-from custom_components.evaluator.verdict import LIVE, Check, Rule, Slice, Value, Verdict
+from custom_components.evaluator.verdict import (
+    LIVE,
+    Check,
+    Errors,
+    Rule,
+    Slice,
+    Value,
+    Verdict,
+)
 from pipeline.evaluate_config import EvaluateConfig, Metric
+from pipeline.features_config import Problem
 from pipeline.files.storage import original
 
 ROWS = "example_count"
 """TFMA's name for a slice's rows."""
 LABEL_MEAN = "mean_label"
-"""TFMA's name for the share of rows whose label is 1."""
+"""TFMA's name for the mean of the labels; see `verdict.Slice.label_mean` for several classes."""
+_SIGNED, _SIZE = "error_", "error_size_"
+"""Before the share at which a quantile of a regression's errors is told."""
 
 SliceKey = tuple[tuple[str, Value], ...]
 """A slice as TFMA writes it: (column, value) pairs, none for all rows."""
 
 _CLASSES = {
-    Metric.AUC: "AUC",
-    Metric.LOG_LOSS: "BinaryCrossEntropy",
-    Metric.CALIBRATION: "Calibration",
-    Metric.ACCURACY: "BinaryAccuracy",
-    Metric.PRECISION: "Precision",
-    Metric.RECALL: "Recall",
+    Problem.BINARY: {
+        Metric.AUC: "AUC",
+        Metric.LOG_LOSS: "BinaryCrossEntropy",
+        Metric.CALIBRATION: "Calibration",
+        Metric.ACCURACY: "BinaryAccuracy",
+        Metric.PRECISION: "Precision",
+        Metric.RECALL: "Recall",
+        Metric.F1: "F1Score",
+    },
+    Problem.MULTICLASS: {
+        Metric.ACCURACY: "SparseCategoricalAccuracy",
+        Metric.LOG_LOSS: "SparseCategoricalCrossentropy",
+        Metric.TOP_K_ACCURACY: "SparseTopKCategoricalAccuracy",
+    },
+    Problem.REGRESSION: {
+        Metric.RMSE: "RootMeanSquaredError",
+        Metric.MAE: "MeanAbsoluteError",
+        Metric.R2: "R2Score",
+    },
 }
-"""TFMA's class of each metric."""
+"""TFMA's class of each metric, or Keras's; of the others neither has one that computes the same."""
 
 
 def write_config(
-    folder: str, config: EvaluateConfig, *, label: str, models: Mapping[str, str], data: str
+    folder: str,
+    config: EvaluateConfig,
+    *,
+    label: str,
+    problem: Problem,
+    models: Mapping[str, str],
+    data: str,
 ) -> None:
     """Writes what was evaluated: eval_config.json.
 
@@ -56,6 +86,7 @@ def write_config(
         config: Metrics, slices, and thresholds over all rows (guards are left out: TFMA would judge
             small slices too).
         label: The label's column.
+        problem: What is predicted; a metric of which TFMA and Keras have no class is left out.
         models: Location of each model by its name.
         data: Location of the rows.
     """
@@ -64,7 +95,12 @@ def write_config(
         Metric.ACCURACY: {"threshold": config.decision_threshold},
         Metric.PRECISION: at_threshold,
         Metric.RECALL: at_threshold,
+        Metric.F1: at_threshold,
+        Metric.TOP_K_ACCURACY: {"k": config.top_k},
     }
+    if problem is Problem.MULTICLASS:
+        extras.pop(Metric.ACCURACY)
+    classes = _CLASSES[problem]
     run = config_pb2.EvalRun(
         eval_config=config_pb2.EvalConfig(
             model_specs=[
@@ -80,18 +116,19 @@ def write_config(
                 config_pb2.MetricsSpec(
                     model_names=list(models),
                     metrics=[
-                        config_pb2.MetricConfig(class_name="ExampleCount"),
-                        config_pb2.MetricConfig(class_name="MeanLabel"),
+                        config_pb2.MetricConfig(class_name=name)
+                        for name in ("ExampleCount", *_label_mean(problem))
                     ]
                     + [
                         config_pb2.MetricConfig(
-                            class_name=_CLASSES[metric],
+                            class_name=classes[metric],
                             config=json.dumps({"name": str(metric), **extras.get(metric, {})}),
                             per_slice_thresholds=_thresholds(
                                 metric, config, compare=LIVE in models
                             ),
                         )
                         for metric in config.metrics
+                        if metric in classes
                     ],
                 )
             ],
@@ -103,6 +140,10 @@ def write_config(
     )
     with tf.io.gfile.GFile(f"{folder}/eval_config.json", "w") as file:
         file.write(json_format.MessageToJson(run))
+
+
+def _label_mean(problem: Problem) -> tuple[str, ...]:
+    return () if problem is Problem.MULTICLASS else ("MeanLabel",)
 
 
 def _thresholds(
@@ -117,7 +158,7 @@ def _thresholds(
         _bound(result, metric, Rule.MIN, given.min)
     if given.max is not None:
         _bound(result, metric, Rule.MAX, given.max)
-    if given.max_regression is not None and compare and metric is not Metric.CALIBRATION:
+    if given.max_regression is not None and compare and metric.ideal is None:
         _bound(result, metric, Rule.MAX_REGRESSION, given.max_regression)
     # a threshold that names no slice would hold for every one of them
     overall = config_pb2.SlicingSpec()
@@ -134,8 +175,10 @@ def _bound(threshold: config_pb2.MetricThreshold, metric: Metric, rule: Rule, bo
         threshold.change_threshold.absolute.value = -bound
         threshold.change_threshold.direction = config_pb2.HIGHER_IS_BETTER
     else:
-        threshold.change_threshold.absolute.value = bound
-        threshold.change_threshold.direction = config_pb2.LOWER_IS_BETTER
+        change = threshold.change_threshold
+        allowed = change.relative if metric.is_relative else change.absolute
+        allowed.value = bound
+        change.direction = config_pb2.LOWER_IS_BETTER
 
 
 def metrics_proto(
@@ -213,6 +256,7 @@ def _slice(proto: metrics_for_slice_pb2.MetricsForSlice, metrics: Sequence[Metri
                     interval.upper_bound.double_value.value,
                 )
     anyone = next(iter(values.values()))
+    errors = {name: _errors(model) for name, model in values.items()}
     return Slice(
         columns=dict(slicer_lib.deserialize_slice_key(proto.slice_key)),
         rows=int(anyone[ROWS]),
@@ -224,7 +268,27 @@ def _slice(proto: metrics_for_slice_pb2.MetricsForSlice, metrics: Sequence[Metri
         intervals={
             name: {metric: model.get(metric) for metric in metrics} for name, model in ends.items()
         },
+        errors={name: found for name, found in errors.items() if found},
     )
+
+
+def flat_errors(errors: Errors | None) -> dict[str, float]:
+    """The quantiles of a regression's errors, each by a name of its own."""
+    if errors is None:
+        return {}
+    signed = {f"{_SIGNED}{share:g}": value for share, value in errors.signed.items()}
+    return signed | {f"{_SIZE}{share:g}": value for share, value in errors.size.items()}
+
+
+def _errors(values: Mapping[str, float]) -> Errors | None:
+    """The quantiles, from among what a model has by name."""
+
+    def named(prefix: str) -> dict[float, float]:
+        found = {name.removeprefix(prefix): value for name, value in values.items()}
+        return {float(share): value for share, value in found.items() if share[:1].isdigit()}
+
+    signed, size = named(_SIGNED), named(_SIZE)
+    return Errors(signed=signed, size=size) if signed else None
 
 
 def _defined(value: float) -> float | None:

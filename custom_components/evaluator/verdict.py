@@ -13,25 +13,30 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from models import manifest
-from pipeline.evaluate_config import Metric
+from pipeline.evaluate_config import CrossValidation, Metric
+from pipeline.features_config import Problem
 
 FILE = "verdict.json"
 """The verdict's name in the evaluation's folder."""
 
 CANARY_FILE = "canary.parquet"
-"""Raw rows: `example`, a serialized tf.Example, and each candidate's prediction under its name."""
+"""Raw rows: `example`, a serialized tf.Example, and each candidate's prediction under its name: a
+number, or with several classes a list with the probability of each."""
 
 BOOTSTRAP_FILE = "bootstrap.parquet"
 """The metrics over all rows in each of the bootstrap's samples: `model`, `metric`, `values`, a list
 with one value for each sample. Place i of every list is the same sample, so differences between
 models are paired."""
 
+REPEATS_FILE = "repeats.parquet"
+"""The same, where the rows were parted several times: the metrics in each of the repeats."""
+
 COUNTERS = "evaluator"
 """Beam's namespace of the counts of unusable rows."""
 UNUSABLE_LABELS = "unusable labels"
-"""The count of rows whose label is neither 0 nor 1."""
+"""The count of rows whose label is none of the classes, or no number in a regression."""
 UNUSABLE_PREDICTIONS = "unusable predictions of "
-"""The count of rows for which the model of that name gave no probability."""
+"""The count of rows for which the model of that name gave none: no probabilities, or no number."""
 LIVE = "live"
 """The name under which the live model is evaluated."""
 ENSEMBLE = manifest.ENSEMBLE
@@ -45,6 +50,9 @@ Metrics = dict[Metric, float | None]
 
 Intervals = dict[Metric, tuple[float, float] | None]
 """The lower and the upper end of each metric; None where it is undefined."""
+
+Quantiles = dict[float, float]
+"""The value below which a share of rows lies, by the share."""
 
 
 class Rule(StrEnum):
@@ -64,6 +72,28 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class Errors(_Record):
+    """How far the predictions of a regression are off, in the label's unit, to half a percent."""
+
+    signed: Quantiles
+    """Of prediction less label, at the shares 0.05, 0.25, 0.5, 0.75 and 0.95."""
+    size: Quantiles
+    """Of the same without its sign, at 0.5, 0.9 and 0.99."""
+
+
+class ClassMetrics(_Record):
+    """How a model does on one of several classes."""
+
+    precision: float | None
+    """Share of the rows predicted to be of the class that are; None where none is predicted."""
+    recall: float | None
+    """Share of the rows of the class that are predicted to be; None where there is none."""
+    f1: float | None
+    """The harmonic mean of both; None where the class neither occurs nor is predicted."""
+    rows: int
+    """How many rows are of the class: its support."""
+
+
 class Slice(_Record):
     """The rows that share some columns' values, and how each model does on them."""
 
@@ -72,11 +102,14 @@ class Slice(_Record):
     rows: int
     """How many rows they are."""
     label_mean: float
-    """Share of rows whose label is 1."""
+    """Share of rows of the second class; with several classes, of the most frequent one; the mean
+    of the label in a regression."""
     models: dict[str, Metrics]
     """Metrics by model name: each candidate, and `live` if there is a live model."""
     intervals: dict[str, Intervals] = {}
     """Where the metrics lie in most of the bootstrap's samples, by model name."""
+    errors: dict[str, Errors] = {}
+    """Of a regression, by model name."""
 
     @property
     def name(self) -> str:
@@ -110,6 +143,12 @@ class Check(_Record):
     reason: str
     """All of this in one sentence."""
 
+    @property
+    def bound_words(self) -> str:
+        """The bound as people read it."""
+        is_value = self.rule in (Rule.MIN, Rule.MAX)
+        return f"{self.bound:g}" if is_value else self.metric.setting_words(self.bound)
+
 
 class Cost(_Record):
     """What it takes to ask a model, measured in the evaluator's process."""
@@ -125,6 +164,10 @@ class Cost(_Record):
 class Verdict(_Record):
     """What an evaluation found and decided."""
 
+    problem: Problem = Problem.BINARY
+    """What kind of value is predicted."""
+    classes: tuple[str, ...] = ("0", "1")
+    """The label's values in the order of the classes' numbers; none in a regression."""
     candidates: tuple[str, ...]
     """The names of the models that are judged, in the order of the alphabet; an ensemble last."""
     blessed: dict[str, bool]
@@ -133,18 +176,31 @@ class Verdict(_Record):
     """The candidates whose mean the ensemble is; empty if there is none."""
     live: str | None
     """The name of the model that they were compared with, or None if no model is live."""
+    not_compared: str = ""
+    """Why a live model is not compared with them, in words; empty if it is, or there is none."""
     live_framework: str | None = None
     """What that one is made with."""
     rows: int
     """How many rows they were judged by."""
     judged_on: str = ""
     """Which rows these are, in words: as in "the eval split of span 3"."""
+    cross_validation: CrossValidation | None = None
+    """If there is one, each row is judged once in each repeat, by models that have not learned from
+    it; the live model by itself where it does not know the row."""
     label_mean: float
-    """Share of them whose label is 1."""
+    """As of a `Slice`."""
     models: dict[str, Metrics]
     """Metrics over all rows, by model name."""
     intervals: dict[str, Intervals] = {}
     """Where they lie in most of the bootstrap's samples, by model name."""
+    spread: dict[str, Metrics] = {}
+    """In a cross-validation of several repeats: each metric's standard deviation over these, which
+    is by how much it depends on how the rows were parted; by model name."""
+    by_class: dict[str, tuple[ClassMetrics, ...]] = {}
+    """With several classes: how each model does on each of them; see `confusion` for which of them
+    it takes for which."""
+    errors: dict[str, Errors] = {}
+    """Of a regression, by model name."""
     confidence: float = 0.95
     """In what share of them."""
     replicates: int = 0

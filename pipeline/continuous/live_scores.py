@@ -9,13 +9,13 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
 from custom_components.evaluator import metrics
-from custom_components.evaluator.bootstrap import Samples, resample
-from custom_components.evaluator.candidates import Models
+from custom_components.evaluator.bootstrap import resample
+from custom_components.evaluator.candidates import Models, Target
+from custom_components.evaluator.metrics import Measures, Samples
 from custom_components.evaluator.rows import Batch, Predict
 from custom_components.evaluator.verdict import BOOTSTRAP_FILE
 from pipeline.config import PipelineConfig
@@ -44,6 +44,9 @@ def score(
     Raises:
       UserError: a model or the rows cannot be read.
     """
+    features = config.features
+    target = Target(features.problem, features.class_names)
+    measures = metrics.measures(config.evaluate, target.problem, target.classes)
     with ExitStack() as held:
         folders = {
             name: str(
@@ -51,12 +54,12 @@ def score(
             )
             for name, model in models.items()
         }
-        tallies = list(_tallies(config, Models(folders), examples))
+        tallies = list(_tallies(config, Models(folders, target=target), measures, examples))
     totals = {name: metrics.add_up(part[name] for part in tallies) for name in models if tallies}
     if not any(total.sums[:, metrics.ROWS].sum() for total in totals.values()):
         return None
-    measured = {name: metrics.measure(total) for name, total in totals.items()}
-    drawn = resample(totals, measured, config.evaluate.replicates)
+    measured = {name: measures.measure(total) for name, total in totals.items()}
+    drawn = resample(totals, measured, config.evaluate.replicates, measures)
     return {
         name: _scores(measured[name], drawn.get(name, {}), *_at_push(model))
         for name, model in models.items()
@@ -64,7 +67,7 @@ def score(
 
 
 def _tallies(
-    config: PipelineConfig, models: Models, examples: Artifact
+    config: PipelineConfig, models: Models, measures: Measures, examples: Artifact
 ) -> Iterator[dict[str, metrics.Tally]]:
     predict = Predict(models)
     predict.setup()
@@ -74,24 +77,22 @@ def _tallies(
             shards = sorted(str(file) for file in folder.iterdir() if file.is_file())
             try:
                 for batch in chain.from_iterable(map(predict.process, shards)):
-                    yield _tally(batch, config)
+                    yield _tally(batch, config, measures)
             except tf.errors.OpError:
                 raise UserError(
                     f"{examples.uri}/{name}: not tf.Examples; {files.DAMAGED}"
                 ) from None
 
 
-def _tally(batch: Batch, config: PipelineConfig) -> dict[str, metrics.Tally]:
-    column = batch.values(config.features.label).cast(pa.float64()).fill_null(np.nan)
-    labels = column.to_numpy(zero_copy_only=False)
-    usable = np.isin(labels, (0, 1))
+def _tally(batch: Batch, config: PipelineConfig, measures: Measures) -> dict[str, metrics.Tally]:
+    labels = measures.labels(batch.values(config.features.label))
+    usable = np.isfinite(labels)
     for predictions in batch.predictions.values():
-        usable &= (predictions >= 0) & (predictions <= 1)
+        usable &= measures.usable(predictions)
     blocks = batch.blocks(config.data.split_by or "")[usable]
-    threshold = config.evaluate.decision_threshold
     return {
         name: metrics.tally(
-            metrics.score(labels[usable] == 1, predictions[usable], blocks, threshold), slice(None)
+            measures.score(labels[usable], predictions[usable], blocks), slice(None)
         )
         for name, predictions in batch.predictions.items()
     }

@@ -199,10 +199,8 @@ class Policy:
             yield Finding(Rule.EVERY_SPAN, seen.is_new, None, None, words)
         if config.drift.enabled:
             yield _drift(seen, config.drift)
-        for metric in Metric:
-            rule: PerformanceRule | None = getattr(config.performance, metric)
-            if rule is not None:
-                yield from _performance(seen, metric, rule, config.confidence)
+        for metric, rule in config.performance.rules():
+            yield from _performance(seen, metric, rule, config.confidence)
         if config.max_age_days:
             days = (seen.now - seen.live_since) / timedelta(days=1)
             bound = config.max_age_days
@@ -296,9 +294,13 @@ def _performance(
         return
     before = _array(score.before_samples or (score.before,))
     # In reverse, as both bootstraps draw the same weights: so the draws are independent.
-    falls = _badness(metric, samples) - _badness(metric, np.resize(before[::-1], samples.shape))
-    words = f"worse than the {score.before:.4f} at its push by more than {rule.max_fall:g}"
-    yield _judged(metric, score.value, rule.max_fall, words, falls > rule.max_fall, confidence)
+    falls = metric.goodness(np.resize(before[::-1], samples.shape)) - metric.goodness(samples)
+    words = (
+        f"worse than the {metric.words(score.before)} at its push by more than "
+        f"{metric.setting_words(rule.max_fall)}"
+    )
+    broken = falls > metric.allowance(rule.max_fall, score.before)
+    yield _judged(metric, score.value, rule.max_fall, words, broken, confidence)
 
 
 def _judged(
@@ -311,17 +313,10 @@ def _judged(
 ) -> Finding:
     share = float(np.mean(broken))
     words = (
-        f"the live model's {metric} of {value:.4f} is {words} in {share:.1%} of samples "
+        f"the live model's {metric} of {metric.words(value)} is {words} in {share:.1%} of samples "
         f"(limit {confidence:.0%})"
     )
     return Finding(Rule.PERFORMANCE, share >= confidence, value, bound, words)
-
-
-def _badness(metric: Metric, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is larger the worse the metric is."""
-    if metric is Metric.CALIBRATION:
-        return np.abs(values - 1)
-    return -values if metric.higher_is_better else values
 
 
 def _array(values: tuple[float, ...]) -> NDArray[np.float64]:

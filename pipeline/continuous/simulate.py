@@ -61,7 +61,7 @@ def simulate(config: PipelineConfig, observe: Callable[[int], Seen]) -> Iterator
 
 def nothing_there(config: PipelineConfig) -> str:
     """That no span is where the data should be."""
-    return f"{config.data.path}: no file of any span matches {config.data.pattern} (data.pattern)"
+    return f"{config.data_folder}: no file of any span matches {config.data.pattern} (data.pattern)"
 
 
 def _store(config: PipelineConfig) -> Store | None:

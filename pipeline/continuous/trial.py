@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_components.selection import Interval
-from custom_components.selector_rules import goodness, is_enough, lead
+from custom_components.selector_rules import is_enough, lead
 from pipeline.continuous.policy import Observation, Score
-from pipeline.evaluate_config import EvaluateConfig, SelectConfig
+from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,45 @@ def outcome(seen: Observation, select: SelectConfig, evaluate: EvaluateConfig) -
     live = (seen.scores or {}).get(metric)
     if waits is None or challenger is None or live is None:
         return None
-    gains = _gains(challenger, live, select)
+    gains = _gains(challenger, live, metric)
+    margin = metric.allowance(select.margin, live.value)
     gain = lead(
-        goodness(metric, challenger.value) - goodness(metric, live.value),
+        metric.goodness(challenger.value) - metric.goodness(live.value),
         gains,
-        margin=select.margin,
+        margin=margin,
         confidence=evaluate.confidence,
     )
-    promote = is_enough(gain, select)
+    promote = is_enough(gain, margin, select.confidence)
     verdict = "goes live" if promote else "is dropped"
     return Outcome(
         promote,
         f"Span {seen.span}: challenger version {waits.version} {verdict}, because its {metric} of "
-        f"{challenger.value:.4f} is {_words(gain, live, len(gains), select)}.",
+        f"{metric.words(challenger.value)} is {_words(gain, live, len(gains), select)}.",
     )
 
 
-def _gains(challenger: Score, live: Score, select: SelectConfig) -> NDArray[np.float64]:
+def _gains(challenger: Score, live: Score, metric: Metric) -> NDArray[np.float64]:
     """In each sample in which both metrics are defined."""
     left, right = (np.asarray(one.samples, np.float64) for one in (challenger, live))
-    gains = goodness(select.metric, left) - goodness(select.metric, right)
+    gains = metric.goodness(left) - metric.goodness(right)
     return gains[np.isfinite(gains)]
 
 
 def _words(gain: Interval, live: Score, samples: int, select: SelectConfig) -> str:
     than = "better" if gain.value >= 0 else "worse"
-    words = f"{than} than the live model's {live.value:.4f} by {abs(gain.value):.4f}"
+    metric, margin = select.metric, select.margin
+    words = (
+        f"{than} than the live model's {metric.words(live.value)} by "
+        f"{metric.words(abs(gain.value))}"
+    )
     if not samples:
         return f"{words} on all rows, which are too few groups to draw samples from"
-    asked = f"better by {select.margin:g}" if select.margin > 0 else "better"
-    if select.margin < 0:
-        asked = f"no more than {-select.margin:g} worse"
+    asked = f"better by {metric.setting_words(margin)}" if margin > 0 else "better"
+    if margin < 0:
+        asked = f"no more than {metric.setting_words(-margin)} worse"
     return (
-        f"{words} ({gain.confidence:.0%} interval {gain.low:.4f} to {gain.high:.4f}), "
+        f"{words} ({gain.confidence:.0%} interval {metric.words(gain.low)} to "
+        f"{metric.words(gain.high)}), "
         f"{asked} in {gain.certainty:.1%} of {samples:,} samples "
         f"(limit {select.confidence:.0%})"
     )

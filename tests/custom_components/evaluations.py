@@ -13,14 +13,19 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 
+from custom_components.evaluator.candidates import Target
 from custom_components.evaluator.executor import Executor
 from custom_components.evaluator.verdict import FILE, Verdict
 from models import bundle, manifest
 from models.manifest import Manifest
-from pipeline.evaluate_config import EvaluateConfig
+from models.out_of_fold import OutOfFold
+from pipeline.evaluate_config import EvaluateConfig, Metric
+from pipeline.features_config import Problem
 
 BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
 CARRIERS = np.array(["AA", "UA", "XX"])
+
+BINARY = Target()
 
 Columns = dict[str, np.ndarray]
 
@@ -97,23 +102,26 @@ def _write_split(folder: Path, rows: Columns | list[bytes]) -> None:
 
 
 class Reader(tf.Module):
-    """A model whose probability is a column of the row."""
+    """A model whose prediction is a column of the row, or one for each class."""
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, *columns: str, problem: Problem = Problem.BINARY) -> None:
         super().__init__()
-        self._spec = {column: tf.io.FixedLenFeature([1], tf.float32)}
-        self._column = column
+        self._spec = dict.fromkeys(columns, tf.io.FixedLenFeature([], tf.float32))
+        self._output = bundle.output_of(problem)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=bundle.EXAMPLES)])
     def of_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probability": tf.io.parse_example(examples, self._spec)[self._column]}
+        return self._said(tf.io.parse_example(examples, self._spec))
+
+    def _said(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {self._output: tf.stack([columns[name] for name in self._spec], axis=1)}
 
     def signatures(self) -> dict[str, Any]:
         @tf.function
         def of_columns(**columns: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"probability": columns[self._column][:, None]}
+            return self._said(columns)
 
-        raw = {self._column: tf.TensorSpec([None], tf.float32)}
+        raw = dict.fromkeys(self._spec, tf.TensorSpec([None], tf.float32))
         return {
             bundle.EXAMPLES_SIGNATURE: self.of_examples,
             bundle.RAW_SIGNATURE: of_columns.get_concrete_function(**raw),
@@ -121,18 +129,28 @@ class Reader(tf.Module):
 
 
 def save_reader(
-    folder: Path, column: str, *, framework: str = "keras", held_out_loss: float | None = None
+    folder: Path,
+    *columns: str,
+    target: Target = BINARY,
+    out_of_fold: OutOfFold | None = None,
+    **known: Any,
 ) -> str:
-    """Writes the bundle of a Reader, under the name of `framework`; the uri of its Model."""
+    """Writes the bundle of a Reader, under the name of a framework; the uri of its Model."""
     bundle_folder = folder / "Format-Serving"
-    reader = Reader(column)
+    reader = Reader(*columns, problem=target.problem)
     tf.saved_model.save(reader, str(bundle_folder), reader.signatures())
-    seal(bundle_folder, column, framework=framework, held_out_loss=held_out_loss)
+    if out_of_fold:
+        out_of_fold.write(bundle_folder)
+    seal(bundle_folder, *columns, target=target, **known)
     return str(folder)
 
 
 def seal(
-    folder: Path, *columns: str, framework: str = "keras", held_out_loss: float | None = None
+    folder: Path,
+    *columns: str,
+    framework: str = "keras",
+    held_out_loss: float | None = None,
+    target: Target = BINARY,
 ) -> None:
     """Writes the manifest of a bundle of numbers."""
     manifest.write(
@@ -140,6 +158,8 @@ def seal(
         Manifest(
             framework=framework,
             label="late",
+            problem=target.problem,
+            classes=target.classes,
             inputs=dict.fromkeys(columns, "float32"),
             example=dict.fromkeys(columns, 0.5),
             held_out_loss=held_out_loss,
@@ -170,6 +190,7 @@ def run(
     group_by: str = "",
     train: Columns | None = None,
     learned: Sequence[int] | None = None,
+    target: Target = BINARY,
     **settings: Any,
 ) -> Outcome:
     """Evaluates models, whose ids are 7, 8, …, beside the live one, whose id is 5.
@@ -192,8 +213,12 @@ def run(
         inputs,
         outputs,
         {
-            "evaluate": EvaluateConfig(**settings).model_dump_json(),
+            "evaluate": EvaluateConfig(
+                **{"metrics": Metric.of(target.problem), **settings}
+            ).model_dump_json(),
             "label": label,
+            "problem": str(target.problem),
+            "classes": json.dumps(target.classes),
             "canary_rows": canary_rows,
             "ensemble": ensemble,
             "group_by": group_by,

@@ -39,7 +39,7 @@ class Ingested:
 
 
 def settings(**data: Any) -> IngestSettings:
-    return IngestSettings.of(DataConfig(path="unused", **data))
+    return IngestSettings.of(DataConfig(**{"path": "unused"} | data))
 
 
 def ingest(

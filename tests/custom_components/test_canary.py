@@ -18,7 +18,14 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelBlessing, Mo
 from custom_components.canary import executor, forms, probe
 from custom_components.canary.component import Canary
 from custom_components.canary.executor import Executor, judge, run_probe
-from custom_components.canary.report import FILE, Answers, CanaryReport, Latency, ProbeResult
+from custom_components.canary.report import (
+    FILE,
+    Answer,
+    Answers,
+    CanaryReport,
+    Latency,
+    ProbeResult,
+)
 from models import ensemble
 from pipeline.config import PROJECT, CanaryConfig
 from pipeline.errors import UserError
@@ -30,7 +37,7 @@ CONFIG = CanaryConfig(tolerance=1e-5)
 EXPECTED = expected()
 
 
-def answers(*predictions: float | None, p95_ms: float = 2.0) -> ProbeResult:
+def answers(*predictions: Answer | None, p95_ms: float = 2.0) -> ProbeResult:
     return ProbeResult(
         answers=Answers(
             load_seconds=1,
@@ -274,6 +281,25 @@ def test_a_bundle_is_tried_without_tfx(tmp_path: Path) -> None:
 def test_a_difference_within_tolerance_is_blessed() -> None:
     report = judge(answers(0.500004, 0.25), [0.5, 0.25], CONFIG)
     assert (report.blessed, report.max_difference) == (True, pytest.approx(4e-6))
+
+
+def test_every_class_of_an_answer_is_compared() -> None:
+    judged = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]
+    assert judge(answers(*judged), judged, CONFIG).blessed
+    report = judge(answers(judged[0], [0.1, 0.2, 0.7]), judged, CONFIG)
+    assert (report.blessed, report.max_difference) == (False, pytest.approx(0.1))
+    assert report.reason and "answers [0.1, 0.2, 0.7] to row 1" in report.reason
+    assert not judge(answers(judged[0], [0.1, 0.9]), judged, CONFIG).blessed
+
+
+def test_values_may_differ_by_a_share_of_the_largest() -> None:
+    judged = [1_200_000.0, 3.0]
+    report = judge(answers(1_200_001.0, 3.01), judged, CONFIG, relative=True)
+    assert (report.blessed, report.max_difference) == (True, pytest.approx(1 / 1_200_000))
+    report = judge(answers(1_200_100.0, 3.0), judged, CONFIG, relative=True)
+    assert not report.blessed
+    assert report.reason and "by 1e-05 of the largest answer" in report.reason
+    assert judge(answers(0.0), [0.0], CONFIG, relative=True).blessed
 
 
 def test_a_difference_above_tolerance_is_not_blessed_and_names_the_row() -> None:

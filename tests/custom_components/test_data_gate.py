@@ -188,6 +188,50 @@ def test_the_label_is_compared_by_its_share_of_ones(judge: Judge) -> None:
     assert drift.change == "share of 1 from 20.0% to 40.0%"
 
 
+@pytest.mark.parametrize(
+    ("features", "labels", "measure", "value", "change"),
+    [
+        (
+            {"problem": "multiclass", "classes": ("a", "b", "c")},
+            (["a", "b", "c", "c"], ["a", "b", "a", "a"]),
+            Measure.L_INFINITY,
+            0.5,
+            "share of 'c' from 50.0% to 0.0%",
+        ),
+        (
+            {"classes": ("1", "3")},
+            ([1, 3, 3, 3], [1, 1, 1, 3]),
+            Measure.L_INFINITY,
+            0.5,
+            "share of 3 from 75.0% to 25.0%",
+        ),
+        (
+            {"problem": "regression"},
+            ([1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0]),
+            Measure.JENSEN_SHANNON,
+            1.0,
+            "mean from 2.5 to 12.5, standard deviation from 1.118 to 1.118",
+        ),
+    ],
+)
+def test_a_label_is_compared_as_its_problem_has_it(
+    features: dict[str, object],
+    labels: tuple[list, list],
+    measure: Measure,
+    value: float,
+    change: str,
+) -> None:
+    days = (["2013-01-01"] * 4, ["2014-01-01"] * 4)
+    before, now = (
+        tfdv.generate_statistics_from_dataframe(pd.DataFrame({"day": d, "y": y}), n_jobs=1)
+        for d, y in zip(days, labels, strict=True)
+    )
+    config = FeaturesConfig.model_validate({"label": "y", "dates": {"day": {}}} | features)
+    (drift,) = measure_drift(now, before, features=config, gate=GateConfig())
+    assert (drift.feature, drift.measure, drift.change) == ("y", measure, change)
+    assert drift.value == pytest.approx(value)
+
+
 def test_categories_that_are_numbers_are_not_blindly_passed(judge: Judge) -> None:
     drift = judge(rows(gates=(7, 8, 9)), rows(gates=(1, 2, 3))).drift("gate")
     assert (drift.measure, drift.value) == (Measure.JENSEN_SHANNON, pytest.approx(1))

@@ -9,19 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_components.evaluator import bootstrap
-from custom_components.evaluator.bootstrap import Samples, interval, resample
+from custom_components.evaluator.bootstrap import interval, resample
 from custom_components.evaluator.metrics import (
     BLOCKS,
     ROWS,
+    Binary,
+    Samples,
     Tally,
     add_up,
-    measure,
-    score,
     tally,
 )
+from custom_components.evaluator.metrics.binary import CELLS
 from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 
 THRESHOLD = 0.4
+BINARY = Binary(threshold=THRESHOLD)
+METRICS = Metric.of(Problem.BINARY)
 
 
 def simulate(
@@ -41,11 +45,11 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 def count(label: np.ndarray, predictions: np.ndarray, group: np.ndarray) -> Tally:
-    return tally(score(label, predictions, group % BLOCKS, THRESHOLD), slice(None))
+    return tally(BINARY.score(label, predictions, group % BLOCKS), slice(None))
 
 
 def drawn(rows: Tally, samples: int = 1000) -> Samples:
-    return resample({"model": rows}, {"model": measure(rows)}, samples)["model"]
+    return resample({"model": rows}, {"model": BINARY.measure(rows)}, samples, BINARY)["model"]
 
 
 def plain(
@@ -58,15 +62,15 @@ def plain(
     for _ in range(samples):
         chosen = random.integers(0, len(rows_of), len(rows_of))
         rows = np.concatenate([rows_of[number] for number in chosen])
-        found.append(measure(count(label[rows], predictions[rows], rows)))
-    return {metric: np.array([one[metric] for one in found]) for metric in Metric}
+        found.append(BINARY.measure(count(label[rows], predictions[rows], rows)))
+    return {metric: np.array([one[metric] for one in found]) for metric in METRICS}
 
 
 @pytest.mark.parametrize("groups", [200, 2000])
 def test_intervals_are_those_of_a_plain_bootstrap_of_groups(groups: int) -> None:
     label, predictions, group = simulate(groups, 4000 // groups)
     ours, theirs = drawn(count(label, predictions, group)), plain(label, predictions, group)
-    for metric in Metric:
+    for metric in METRICS:
         low, high = np.quantile(theirs[metric], [0.025, 0.975])
         assert interval(ours[metric], 0.95) == pytest.approx((low, high), abs=0.2 * (high - low))
 
@@ -75,20 +79,27 @@ def test_each_sample_is_what_its_weights_say() -> None:
     label, predictions, group = simulate(60, 50)
     rows = count(label, predictions, group)
     ours = drawn(rows, 20)
+    precisions: list[float] = []
     for sample, weights in enumerate(bootstrap._weights(20)[group % BLOCKS].T):
         flagged = predictions >= THRESHOLD
         auc = sklearn.metrics.roc_auc_score(label, predictions, sample_weight=weights)
         # From sample to sample it varies by 0.01: coarse levels are off by a tenth of that.
         assert ours[Metric.AUC][sample] == pytest.approx(auc, abs=1e-3)
+        precision = sklearn.metrics.average_precision_score(
+            label, predictions, sample_weight=weights
+        )
+        precisions.append(precision)
         expected = {
             Metric.LOG_LOSS: sklearn.metrics.log_loss(label, predictions, sample_weight=weights),
             Metric.CALIBRATION: weights @ predictions / (weights @ label),
             Metric.ACCURACY: sklearn.metrics.accuracy_score(label, flagged, sample_weight=weights),
             Metric.PRECISION: weights @ (flagged & label) / (weights @ flagged),
             Metric.RECALL: weights @ (flagged & label) / (weights @ label),
+            Metric.F1: sklearn.metrics.f1_score(label, flagged, sample_weight=weights),
         }
         for metric, value in expected.items():
             assert ours[metric][sample] == pytest.approx(value, rel=1e-12)
+    assert np.std(ours[Metric.PR_AUC] - precisions) < np.std(precisions) / 5
 
 
 def test_rows_that_resemble_one_another_widen_the_interval() -> None:
@@ -102,7 +113,7 @@ def test_rows_that_resemble_one_another_widen_the_interval() -> None:
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     label, predictions, _ = simulate(4000, 50, seed=1)
-    truth = measure(count(label, predictions, np.arange(len(label))))
+    truth = BINARY.measure(count(label, predictions, np.arange(len(label))))
     covered = {Metric.AUC: 0, Metric.LOG_LOSS: 0, Metric.ACCURACY: 0}
     studies = 150
     for study in range(studies):
@@ -127,9 +138,9 @@ def test_order_and_parts_of_the_rows_do_not_matter(order: object, cuts: list[int
     order.shuffle(places)  # type: ignore[attr-defined]
     parts = np.split(np.array(places), sorted(cuts))
     merged = add_up(count(label[rows], predictions[rows], group[rows]) for rows in parts)
-    assert measure(merged) == pytest.approx(measure(whole), rel=1e-12)
+    assert BINARY.measure(merged) == pytest.approx(BINARY.measure(whole), rel=1e-12)
     one, other = drawn(whole, 100), drawn(merged, 100)
-    for metric in Metric:
+    for metric in METRICS:
         np.testing.assert_allclose(one[metric], other[metric], rtol=1e-9)
 
 
@@ -140,8 +151,9 @@ def test_models_share_the_samples_so_that_differences_are_paired() -> None:
         name: count(label, values, group)
         for name, values in {"one": predictions, "same": predictions, "better": better}.items()
     }
-    samples = resample(models, {name: measure(rows) for name, rows in models.items()}, 500)
-    for metric in Metric:
+    measured = {name: BINARY.measure(rows) for name, rows in models.items()}
+    samples = resample(models, measured, 500, BINARY)
+    for metric in METRICS:
         np.testing.assert_array_equal(samples["one"][metric], samples["same"][metric])
     difference = samples["better"][Metric.LOG_LOSS] - samples["one"][Metric.LOG_LOSS]
     assert np.std(difference) < np.std(samples["one"][Metric.LOG_LOSS]) / 2
@@ -153,7 +165,7 @@ def test_metric_on_all_rows_lies_inside_its_interval(spread: float) -> None:
     label = random.random(2500) < 0.25
     predictions = sigmoid(-1 + spread * (label * 0.5 + random.normal(size=len(label))))
     rows = count(label, predictions, random.integers(0, 500, len(label)))
-    found, values = drawn(rows), measure(rows)
+    found, values = drawn(rows), BINARY.measure(rows)
     for metric in (Metric.AUC, Metric.LOG_LOSS, Metric.CALIBRATION, Metric.ACCURACY):
         low, high = interval(found[metric], 0.95) or (1, 0)
         assert low <= values[metric] <= high, metric
@@ -164,7 +176,7 @@ def test_metric_on_all_rows_lies_inside_its_interval(spread: float) -> None:
 def test_one_block_alone_has_no_interval() -> None:
     label, predictions, group = simulate(1, 50)
     rows = count(label, predictions, group)
-    assert resample({"model": rows}, {"model": measure(rows)}, 100) == {}
+    assert resample({"model": rows}, {"model": BINARY.measure(rows)}, 100, BINARY) == {}
 
 
 def test_metric_that_is_often_undefined_has_no_interval() -> None:
@@ -181,4 +193,4 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     rows = count(label, np.round(predictions, 3), group)
     more = add_up([rows, rows])
     assert more.sums[:, ROWS].sum() == 400_000
-    assert len(more.cells.keys) == len(rows.cells.keys) < 2 * BLOCKS * 64 * 12
+    assert len(more.counts[CELLS].keys) == len(rows.counts[CELLS].keys) < 2 * BLOCKS * 64 * 12

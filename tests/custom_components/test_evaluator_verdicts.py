@@ -17,6 +17,7 @@ from custom_components.evaluator.judge import judge
 from custom_components.evaluator.verdict import Rule, Slice
 from pipeline.errors import UserError
 from pipeline.evaluate_config import EvaluateConfig, Metric
+from pipeline.features_config import FeaturesConfig
 from tests.custom_components.evaluations import Columns, make_rows, run, seal
 
 
@@ -33,7 +34,7 @@ def test_first_model_is_blessed_without_a_live_one(
     )
     assert found.verdict.blessed == {"keras": True} and found.verdict.live is None
     assert [check.judged for check in found.verdict.checks] == [True, False, False]
-    assert "no model is live" in found.verdict.checks[1].reason
+    assert "no live model" in found.verdict.checks[1].reason
     assert not found.blessings["keras"].has_custom_property("baseline_model_id")
     assert tfma.load_validation_result(found.evaluation.uri).rubber_stamp
 
@@ -139,7 +140,7 @@ def test_row_without_a_value_is_in_no_slice(tmp_path: Path, saved: Callable[...,
     ("change", "settings", "message"),
     [
         (lambda rows: {n: v[:0] for n, v in rows.items()}, {}, "span 0: there is no row to judge"),
-        (lambda rows: rows | {"late": rows["late"] * 0}, {}, "have late = 0: one class"),
+        (lambda rows: rows | {"late": rows["late"] * 0}, {}, "have the same late: one class"),
         (lambda rows: rows | {"late": rows["late"] * 2}, {}, "'late' is missing or neither 0 nor"),
         (lambda rows: rows | {"strong": rows["strong"] + 1}, {}, "'keras' gave no probability"),
         (lambda rows: rows, {"slices": [["airline"]]}, r"evaluate.slices names \['airline'\]"),
@@ -220,7 +221,7 @@ def test_model_of_many_classes_is_refused_in_words(tmp_path: Path) -> None:
     folder = tmp_path / "model" / "Format-Serving"
     tf.saved_model.save(tf.Module(), str(folder), {"serving_default": of_three_classes})
     seal(folder, "strong")
-    with pytest.raises(UserError, match="'keras' gives 3 numbers for a row; expected one"):
+    with pytest.raises(UserError, match="'keras' gives 3 numbers for a row; expected 1"):
         run(tmp_path, [make_rows(5)], str(tmp_path / "model"))
 
 
@@ -246,6 +247,11 @@ def whole(**models: float | None) -> list[Slice]:
         ("calibration", 0.95, 1.05, True),
         ("calibration", 0.90, 1.05, False),
         ("calibration", 1.00, 1.50, True),
+        ("rmse", 10_150.0, 10_000.0, True),
+        ("rmse", 10_250.0, 10_000.0, False),
+        ("r2", 0.47, 0.50, False),
+        ("bias", -0.5, 0.49, True),
+        ("bias", 0.49, 0.0, False),
         ("precision", None, 0.50, False),
         ("precision", None, None, True),
     ],
@@ -271,7 +277,7 @@ def test_component_takes_no_live_model() -> None:
         examples=Channel(type=standard_artifacts.Examples),
         models=Channel(type=standard_artifacts.Model),
         evaluate=EvaluateConfig().model_dump_json(),
-        label="late",
+        features=FeaturesConfig(label="late", numeric=("strong",)),
         canary_rows=10,
         ensemble=0,
         group_by="",

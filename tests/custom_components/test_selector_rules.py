@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import (
     ENSEMBLE,
     LIVE,
 )
-from custom_components.selector_rules import goodness, select
+from custom_components.selector_rules import select
 from pipeline.evaluate_config import EvaluateConfig, Metric, SelectConfig
 from tests.custom_components.verdicts import (
     GUARDS,
@@ -135,12 +132,35 @@ def test_calibration_is_best_at_1_from_either_side() -> None:
     assert selection.winner == "sklearn"
 
 
-@given(st.sampled_from(list(Metric)), st.floats(0, 2), st.floats(0, 2))
-def test_better_is_what_the_evaluator_calls_less_bad(
-    metric: Metric, first: float, second: float
-) -> None:
-    gain = goodness(metric, first) - goodness(metric, second)
-    assert gain == pytest.approx(-how_much_worse(metric, first, second))
+def test_a_lower_error_is_better_and_the_margin_a_share_of_the_live_models() -> None:
+    values = {"keras": 118_000.0, "xgboost": 116_900.0, LIVE: 120_000.0}
+    samples = {name: value * np.linspace(0.9, 1.1, 100) for name, value in values.items()}
+    verdict = make_verdict(values, Metric.RMSE)
+    asked = {margin: SelectConfig(metric=Metric.RMSE, margin=margin) for margin in (0.02, 0.03)}
+    found = {m: select(verdict, samples, config, EvaluateConfig()) for m, config in asked.items()}
+    assert found[0.02].winner == "xgboost"
+    assert "rmse 116,900, better than the live keras (120,000) by 3,100 " in found[0.02].reason
+    assert ", by 2 % or more in 100 %" in found[0.02].reason
+    assert found[0.03].winner is None
+
+
+def test_a_slice_may_lose_a_share_of_the_live_models_error() -> None:
+    values = {"keras": 100.0, LIVE: 110.0}
+    slices = {"AA": (500, {"keras": 214.0, LIVE: 200.0})}
+    verdict = make_verdict(values, Metric.RMSE, slices=slices)
+    kept = {
+        loss: select(
+            verdict,
+            in_samples(values),
+            SelectConfig(metric=Metric.RMSE, max_slice_loss=loss),
+            GUARDS,
+        )
+        for loss in (0.05, 0.08)
+    }
+    assert kept[0.08].winner == "keras"
+    assert kept[0.05].winner is None
+    said = "carrier AA: rmse 214 is 14 worse than the live model's 200, above 5 %"
+    assert said in candidate(kept[0.05], "keras").reason
 
 
 def test_a_cheaper_model_that_the_best_does_not_beat_wins() -> None:
