@@ -18,16 +18,16 @@ from custom_components import gate_report
 from custom_components import selection as selections
 from custom_components.canary import report as canary_report
 from custom_components.evaluator import verdict as verdicts
-from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
 from custom_components.selection import Selection
 from models.tuning import result
 from pipeline import lineage, metadata, runs, timeline
 from pipeline.config import PipelineConfig, Severity
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.files.storage import Copies, exists, is_remote
 from pipeline.node import NodeResult
-from pipeline.report import pages
+from pipeline.report import pages, predicted
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
@@ -118,9 +118,10 @@ def _print_results(
         _print_metrics(console, config, verdict)
         selection = _selection(outputs, copies)
         _print_slices(console, verdict, selection)
-        _print_choice(console, selection)
+        _print_choice(console, verdict, selection)
         _print_decision(console, selection, outputs, copies)
         _print_registration(console, outputs)
+        _print_predictions(console, outputs)
         _print_how_to_ask(console, config, folder, predict)
 
 
@@ -151,7 +152,11 @@ def _print_searches(console: Console, outputs: Outputs, copies: Copies) -> None:
 def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -> None:
     """A column for each model; what fails a check is red."""
     names = [*verdict.candidates, *([verdict.live] if verdict.live else [])]
-    console.print(f"[bold]Judged[/]  by {verdict.judged_on or 'the eval split'}", soft_wrap=True)
+    said = predicted.labels(verdict, config.features.label)
+    console.print(
+        f"[bold]Judged[/]  by {verdict.judged_on or 'the eval split'}; {escape(said)}",
+        soft_wrap=True,
+    )
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(f"{verdict.rows:,} rows")
     for name in names:
@@ -161,11 +166,12 @@ def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -
     for metric in config.evaluate.metrics:
         overall = [c for c in verdict.checks if c.metric is metric and c.rule is not Rule.GUARD]
         failed = {check.model for check in overall if not check.passed}
-        values = [_number(verdict.models[name][metric]) for name in names]
+        values = [metric.words(verdict.models[name][metric]) for name in names]
         colored = [f"[red]{v}[/]" if n in failed else v for n, v in zip(names, values, strict=True)]
         table.add_row(metric, *colored, _bounds(overall))
         if metric is config.select.metric:
-            widths = [_half_width(verdict.intervals.get(name, {}).get(metric)) for name in names]
+            ends = (verdict.intervals.get(name, {}).get(metric) for name in names)
+            widths = [_half_width(metric, interval) for interval in ends]
             table.add_row(f"[dim]{verdict.confidence:.0%} within", *widths, style="dim")
     costs = [verdict.costs.get(name) for name in names]
     table.add_row("one row, ms", *(f"{c.latency_ms:.1f}" if c else "-" for c in costs))
@@ -176,13 +182,13 @@ def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -
         console.print(f"[dim]ensemble: the mean of {', '.join(verdict.members)}[/]")
 
 
-def _half_width(interval: tuple[float, float] | None) -> str:
-    return "-" if interval is None else f"±{(interval[1] - interval[0]) / 2:.3f}"
+def _half_width(metric: Metric, interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"±{metric.words((interval[1] - interval[0]) / 2)}"
 
 
 def _bounds(checks: Sequence[Check]) -> str:
     words = {Rule.MIN: "at least", Rule.MAX: "at most", Rule.MAX_REGRESSION: "worse by at most"}
-    return ", ".join({f"{words[check.rule]} {check.bound:g}": None for check in checks})
+    return ", ".join({f"{words[check.rule]} {check.bound_words}": None for check in checks})
 
 
 def _selection(outputs: Outputs, copies: Copies) -> Selection | None:
@@ -198,7 +204,7 @@ def _print_slices(console: Console, verdict: Verdict, selection: Selection | Non
     guarded = [c for c in verdict.checks if c.rule is Rule.GUARD and c.judged and c.model == best]
     if not guarded:
         return
-    guarded.sort(key=lambda c: (c.passed, -_regression(c)))
+    guarded.sort(key=lambda c: (c.passed, _gain(c)))
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("guarded slices")
     for name in ("rows", best, "live", "change"):
@@ -209,9 +215,9 @@ def _print_slices(console: Console, verdict: Verdict, selection: Selection | Non
         table.add_row(
             f"{name} ({check.metric})",
             f"{check.rows:,}",
-            _number(check.value),
-            _number(check.live),
-            f"{-_regression(check):+.4f}",
+            check.metric.words(check.value),
+            check.metric.words(check.live),
+            check.metric.words(_gain(check), "+"),
             style=style,
         )
     console.print(table)
@@ -220,21 +226,25 @@ def _print_slices(console: Console, verdict: Verdict, selection: Selection | Non
         console.print(f"[dim]and {rest} more, all better than these[/]")
 
 
-def _regression(check: Check) -> float:
-    """How much worse than the live model's the metric is; negative if it is better."""
+def _gain(check: Check) -> float:
+    """How much better than the live model's the metric is; negative if it is worse."""
     if check.value is None or check.live is None:
         return 0.0
-    return how_much_worse(check.metric, check.value, check.live)
+    return check.metric.goodness(check.value) - check.metric.goodness(check.live)
 
 
-def _print_choice(console: Console, selection: Selection | None) -> None:
-    """The best candidate, and why not the others."""
+def _print_choice(console: Console, verdict: Verdict, selection: Selection | None) -> None:
+    """The best candidate, and why not the others; of few rows, how sure that is."""
     if selection is None:
         return
     console.print(f"\n[bold]Choice[/]  {escape(selection.reason)}", soft_wrap=True)
     for candidate in selection.candidates:
         if candidate.name != selection.winner:
             console.print(f"  [dim]{candidate.name}: {escape(candidate.reason)}[/]", soft_wrap=True)
+    best = selection.winner or selection.candidates[0].name
+    if verdict.cross_validation:
+        sure = predicted.certainty(verdict, best, selection.metric)
+        console.print(f"[bold]How sure[/]  {sure}", soft_wrap=True)
 
 
 def _print_decision(
@@ -286,6 +296,21 @@ def _print_registration(console: Console, outputs: Outputs) -> None:
         console.print("[bold]MLflow[/]  the trainings are there; no model is registered; make ui")
 
 
+def _print_predictions(console: Console, outputs: Outputs) -> None:
+    if "BatchPredict" not in outputs:
+        return
+    predictions = outputs["BatchPredict"]["predictions"][0]
+    facts = predictions.custom_properties
+    if reason := facts["reason"].string_value:
+        console.print(f"[bold yellow]Predictions[/]  none: {escape(reason)}")
+        return
+    console.print(
+        f"[bold]Predictions[/]  {facts['rows'].int_value:,} rows, by version "
+        f"{facts['model_version'].string_value}: {predictions.uri}",
+        soft_wrap=True,
+    )
+
+
 def _print_how_to_ask(
     console: Console, config: PipelineConfig, evaluation: Path, predict: Sequence[str]
 ) -> None:
@@ -294,7 +319,7 @@ def _print_how_to_ask(
     if not (exists(location) if is_remote(location) else Path(location).exists()):
         return
     row = _raw_row(evaluation / verdicts.CANARY_FILE, config.features.inputs)
-    console.print("Ask it, for a row or for a CSV file of rows:")
+    console.print("Ask it, about a row or a file of rows, CSV or Parquet:")
     console.print(f"  {shlex.join([*predict, '--row', row])}", soft_wrap=True, markup=False)
     console.print(f"  {shlex.join([*predict, 'rows.csv'])}", soft_wrap=True, markup=False)
 
@@ -312,9 +337,5 @@ def _raw_row(file: Path, columns: Sequence[str]) -> str:
         value = getattr(feature, kind).value[0] if kind and getattr(feature, kind).value else None
         if isinstance(value, bytes):
             value = value.decode()
-        row[column] = round(value, 4) if isinstance(value, float) else value
+        row[column] = float(f"{value:.7g}") if isinstance(value, float) else value
     return json.dumps(row, ensure_ascii=False)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

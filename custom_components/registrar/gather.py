@@ -22,9 +22,16 @@ from custom_components.selection import Selection
 from models import history, manifest
 from models.history import History
 from models.manifest import Manifest
+from pipeline.features_config import Problem
 from pipeline.provenance import Provenance
 from pipeline.train_config import Framework, TrainConfig
 
+_HELD_OUT = {
+    Problem.BINARY: "held_out_log_loss",
+    Problem.MULTICLASS: "held_out_log_loss",
+    Problem.REGRESSION: "held_out_squared_error",
+}
+"""What a bundle's `held_out_loss` is, as MLflow is told of it."""
 _SETTINGS = ("seed", "class_weight", "validation_share")
 
 Artifacts = Mapping[str, Sequence[Artifact]]
@@ -82,7 +89,7 @@ def _trainings(inputs: Artifacts, verdict: Verdict, train: TrainConfig) -> list[
         told = history.read(run)
         metrics = dict(_metrics(verdict, made.framework)) | {"train_seconds": told.seconds}
         if made.held_out_loss is not None:
-            metrics["held_out_log_loss"] = made.held_out_loss
+            metrics[_HELD_OUT[made.problem]] = made.held_out_loss
         training = _training(
             model, bundle, made, parameters=_parameters(run, told, train), metrics=metrics
         )
@@ -116,6 +123,8 @@ def _training(
         name=made.framework,
         bundle=str(bundle),
         digest=made.digest,
+        problem=made.problem,
+        classes=made.classes,
         model=_source(model),
         parameters=dict(parameters),
         metrics=dict(metrics),
@@ -146,8 +155,8 @@ def _curves(told: History) -> dict[str, tuple[float, ...]]:
 
 
 def _metrics(verdict: Verdict, name: str) -> Iterator[tuple[str, float]]:
-    """The model's metrics over all rows, the ends of their intervals, and its costs."""
-    intervals = verdict.intervals.get(name, {})
+    """The model's metrics over all rows, their intervals' ends and their spread, and its costs."""
+    intervals, spread = verdict.intervals.get(name, {}), verdict.spread.get(name, {})
     for metric, value in verdict.models.get(name, {}).items():
         if value is not None:
             yield metric.value, value
@@ -155,6 +164,8 @@ def _metrics(verdict: Verdict, name: str) -> Iterator[tuple[str, float]]:
         if ends is not None:
             yield f"{metric}_low", ends[0]
             yield f"{metric}_high", ends[1]
+        if (moves := spread.get(metric)) is not None:
+            yield f"{metric}_spread", moves
     if name in verdict.costs:
         yield from verdict.costs[name].model_dump().items()
     yield "eval_rows", verdict.rows

@@ -12,6 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 from pipeline.files import storage
 from pipeline.provenance import Provenance
 
@@ -53,6 +55,10 @@ class Training(_Record):
     """The folder of its bundle."""
     digest: str
     """The bundle's identity, by which a training that MLflow has already is found again."""
+    problem: Problem = Problem.BINARY
+    """What it predicts."""
+    classes: tuple[str, ...] = ("0", "1")
+    """The label's values in the order of the classes' numbers; none in a regression."""
     model: Source
     """The Model artifact."""
     parameters: dict[str, str]
@@ -120,7 +126,7 @@ class Record(_Record):
     """The ModelEvaluation artifact, with the verdict."""
     selection: Source
     """The ModelSelection artifact."""
-    metric: str
+    metric: Metric
     """By which models were compared."""
     reason: str
     """Why the champion is one, or why there is none."""

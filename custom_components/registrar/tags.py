@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from custom_components.registrar.record import Champion, Push, Record, Training
 from pipeline.files.storage import original
 
 DIGEST = "bundle.digest"
 """The bundle's identity: by it a run, a model and a version are found again."""
 FRAMEWORK = "framework"
+PROBLEM = "problem"
+CLASSES = "classes"
+"""The label's values, in the order of the classes' numbers."""
 PIPELINE = "pipeline"
 RUN = "tfx.run"
 NODE = "tfx.node"
@@ -35,6 +40,8 @@ SERVED_AS = "served.version"
 SERVED_FROM = "served.folder"
 """Its folder."""
 
+_LONGEST = 1000
+"""Characters of what is a list."""
 _DESCRIPTION = "mlflow.note.content"
 _GIT_COMMIT = "mlflow.source.git.commit"
 
@@ -45,6 +52,8 @@ def of_training(record: Record, training: Training) -> dict[str, str]:
     found: dict[str, object] = {
         DIGEST: training.digest,
         FRAMEWORK: training.name,
+        PROBLEM: training.problem,
+        CLASSES: textwrap.shorten(", ".join(training.classes), _LONGEST, placeholder=" …"),
         PIPELINE: made.pipeline or record.pipeline,
         RUN: made.run,
         NODE: made.node,
@@ -72,12 +81,13 @@ def of_version(record: Record, champion: Champion) -> dict[str, str]:
     """The tags of the champion's version."""
     training = record.training(champion.name)
     value = training.metrics.get(record.metric)
+    measured = [] if value is None else [record.metric.words(value)]
     stored = {MODEL: champion.model, EVALUATION: record.evaluation, SELECTION: record.selection}
     return of_training(record, training) | {
         RUN: record.run,
         **{name: str(source.id) for name, source in stored.items() if source.id},
         MODEL_URI: original(champion.model.uri),
-        METRIC: record.metric if value is None else f"{record.metric} {value:.4f}",
+        METRIC: " ".join([record.metric, *measured]),
         **({CANARY: champion.refused} if champion.refused else {}),
     }
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tensorflow_transform import TFTransformOutput
 
     from custom_components.canary.report import CanaryReport
+    from custom_components.evaluator.confusion import Confusion
     from custom_components.evaluator.curves import Curves
+    from custom_components.evaluator.points import Points
     from custom_components.evaluator.verdict import Verdict
     from custom_components.gate_report import Report
     from custom_components.selection import Selection
@@ -200,11 +202,12 @@ class Artifact:
     def history(self) -> pd.DataFrame:
         """How a training went (ModelRun, or a Model or PushedModel that is no ensemble).
 
-        Has a row for each `step`, numbered from 1, with the mean cross entropy in nats of the
-        rows: `learned` in the training on all rows; `search_learned` and `search_held_out` in the
-        one on part of them that found how many steps to take; NaN where one was over. Its `attrs`
-        say the `framework`, what a `step` is ("epoch", "tree"), how many `steps` were taken, the
-        `seconds` of both, and how it had `begun`, if it might have been with a model before.
+        Has a row for each `step`, numbered from 1, with the mean loss of the rows: `learned` in the
+        training on all rows; `search_learned` and `search_held_out` in the one on part of them that
+        found how many steps to take; NaN where one was over. Its `attrs` say the `framework`, what
+        a `step` is ("epoch", "tree"), how many `steps` were taken, what the `loss` is ("log loss":
+        the cross entropy in nats), the `seconds` of both, and how it had `begun`, if it might have
+        been with a model before.
         """
         return payload.history(self)
 
@@ -221,8 +224,20 @@ class Artifact:
         return payload.anomalies(self, split)
 
     def curves(self) -> Curves:
-        """Calibration and thresholds of the models of an evaluation (ModelEvaluation)."""
+        """How probabilities and labels of an evaluation went together (ModelEvaluation).
+
+        With two classes calibration, thresholds, ROC; with several the calibration of the most
+        probable one. A regression has `points` instead.
+        """
         return payload.curves(self)
+
+    def confusion(self) -> Confusion:
+        """Which of several classes the models take for which (ModelEvaluation)."""
+        return payload.confusion(self)
+
+    def points(self) -> Points:
+        """Predictions of a regression beside the labels, of some rows (ModelEvaluation)."""
+        return payload.points(self)
 
     def tfma(self, model: str | None = None) -> EvalResult:
         """The evaluation of a model, or of the first one, for TFMA's views (ModelEvaluation)."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from custom_components.selection import SOURCE_MODEL_URI
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 from pipeline.files import storage
 from pipeline.lineage import files
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from tensorflow_transform import TFTransformOutput
 
     from custom_components.canary.report import CanaryReport
+    from custom_components.evaluator.confusion import Confusion
     from custom_components.evaluator.curves import Curves
+    from custom_components.evaluator.points import Points
     from custom_components.evaluator.verdict import Verdict
     from custom_components.gate_report import Report
     from custom_components.selection import Selection
@@ -114,7 +117,8 @@ def history(artifact: Artifact) -> pd.DataFrame:
     }
     frame = pd.DataFrame({name: pd.Series(losses, dtype=float) for name, losses in curves.items()})
     frame.insert(0, "step", range(1, len(frame) + 1))
-    frame.attrs = found.model_dump(include={"framework", "step", "steps", "begun", "seconds"})
+    told = {"framework", "step", "steps", "loss", "begun", "seconds"}
+    frame.attrs = found.model_dump(include=told)
     return frame
 
 
@@ -197,7 +201,7 @@ def curves(artifact: Artifact) -> Curves:
     """How probabilities and labels went together in an evaluation."""
     from custom_components.evaluator.curves import FILE, Curves
 
-    _check(artifact, "curves", "ModelEvaluation")
+    _check_problem(artifact, "curves", Problem.BINARY, Problem.MULTICLASS)
     with files.folder(artifact) as folder:
         if not (folder / FILE).exists():
             raise UserError(
@@ -205,6 +209,24 @@ def curves(artifact: Artifact) -> Curves:
                 "evaluations kept their curves; a new run's evaluation has them"
             )
         return Curves.read(folder)
+
+
+def confusion(artifact: Artifact) -> Confusion:
+    """Which classes the models of an evaluation take for which."""
+    from custom_components.evaluator.confusion import Confusion
+
+    _check_problem(artifact, "confusion matrices", Problem.MULTICLASS)
+    with files.folder(artifact) as folder:
+        return Confusion.read(folder)
+
+
+def points(artifact: Artifact) -> Points:
+    """What the models of an evaluation predict beside what came true."""
+    from custom_components.evaluator.points import Points
+
+    _check_problem(artifact, "points", Problem.REGRESSION)
+    with files.folder(artifact) as folder:
+        return Points.read(folder)
 
 
 def bundle(artifact: Artifact) -> Bundle:
@@ -292,6 +314,17 @@ def _check(artifact: Artifact, what: str, *types: str) -> None:
         raise UserError(
             f"{artifact.type} {artifact.id} has no {what}: expected an artifact of type "
             f"{' or '.join(types)}"
+        )
+
+
+def _check_problem(artifact: Artifact, what: str, *problems: Problem) -> None:
+    """That it is the evaluation of such a problem."""
+    _check(artifact, what, "ModelEvaluation")
+    found = verdict(artifact).problem
+    if found not in problems:
+        raise UserError(
+            f"{artifact.type} {artifact.id} has no {what}: its problem is {found}; expected "
+            f"{' or '.join(problems)}"
         )
 
 

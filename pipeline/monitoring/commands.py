@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.evaluate_config import Metric
     from pipeline.lineage.observed import Estimate
     from pipeline.monitoring.history import Line
 
@@ -57,8 +58,7 @@ def _monitor(arguments: argparse.Namespace) -> None:
         _save(arguments.prometheus, prometheus.render(history.read(config)))
     else:
         found = pages.write(config)
-        metric = str(config.select.metric)
-        rows = [_row(line, metric) for line in found.lines]
+        rows = [_row(line, config.select.metric) for line in found.lines]
         show(drawn(rows) if rows else "Nothing is decided yet: python -m pipeline continuous does.")
         page = f"{pages.place(config)}/{pages.PAGE_FILE}"
         print(f"Page: {page}", flush=True)
@@ -66,7 +66,7 @@ def _monitor(arguments: argparse.Namespace) -> None:
             commands.open_page(page)
 
 
-def _row(line: Line, metric: str) -> dict[str, Any]:
+def _row(line: Line, metric: Metric) -> dict[str, Any]:
     """What the table says of a span."""
     seen = line.seen
     moved = ", ".join(
@@ -80,8 +80,8 @@ def _row(line: Line, metric: str) -> dict[str, Any]:
         "rows": seen.rows if seen else None,
         "drifted": f"{len(seen.moved)}{moved and f': {moved}'}" if seen and seen.distances else "",
         "live": seen.live_version if seen else "",
-        f"live {metric}": _words(line.scores.get(metric)),
-        f"challenger {metric}": f"{others[metric].value:.4f}" if metric in others else "",
+        f"live {metric}": _words(metric, line.scores.get(metric)),
+        f"challenger {metric}": metric.words(others[metric].value) if metric in others else "",
         "verdict": verdict
         if line.newest.state == "complete"
         else f"{verdict} ({line.newest.state})",
@@ -90,8 +90,11 @@ def _row(line: Line, metric: str) -> dict[str, Any]:
     }
 
 
-def _words(score: Estimate | None) -> str:
-    return f"{score.value:.4f} ({score.low:.4f} to {score.high:.4f})" if score else ""
+def _words(metric: Metric, score: Estimate | None) -> str:
+    if score is None:
+        return ""
+    value, low, high = (metric.words(one) for one in (score.value, score.low, score.high))
+    return f"{value} ({low} to {high})"
 
 
 def _save(file: str, text: str) -> None:

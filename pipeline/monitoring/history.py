@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import lineage
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.evaluate_config import Metric
 from pipeline.lineage.decision import Decisions, RetrainDecision
 from pipeline.store.decisions import KEEP, PROMOTE, RETRAIN
 
@@ -131,10 +132,10 @@ class History:
         return [one for one in self.decisions if one.verdict == RETRAIN]
 
     @property
-    def metrics(self) -> list[str]:
+    def metrics(self) -> list[Metric]:
         """The metrics that decide: what models are chosen by, and what the policy bounds."""
         bounded = self.config.continuous.performance.model_dump(exclude_none=True)
-        return list(dict.fromkeys([str(self.config.select.metric), *bounded]))
+        return list(dict.fromkeys([self.config.select.metric, *map(Metric, bounded)]))
 
     @property
     def runs(self) -> list[datetime]:

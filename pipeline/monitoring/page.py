@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 from pipeline.continuous_config import DriftRule
+from pipeline.evaluate_config import Metric
 from pipeline.lineage.decision import RetrainDecision
 from pipeline.lineage.observed import Distance
 from pipeline.monitoring import replay
@@ -60,7 +61,7 @@ def tone(one: RetrainDecision) -> str:
     return _UNENDED.get(one.state) or _TONES.get(one.verdict, "good")
 
 
-def trend(metric: str, lines: list[Line]) -> Chart:
+def trend(metric: Metric, lines: list[Line]) -> Chart:
     """How the live model did on each span, its challenger, and when another model went live."""
     scores = {
         line.span: charts.Estimate(line.seen.live_version, score.value, score.low, score.high)

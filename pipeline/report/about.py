@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from custom_components.evaluator import verdict
 from pipeline.lineage import Artifact
 from pipeline.report.evidence import Evidence
+from pipeline.report.predicted import predicted
 
 _WORDS = {
     "intended_use": "Intended use",
@@ -21,6 +23,18 @@ _WORDS = {
     "licence": "Licence",
 }
 """The headings of the configuration's section [card]."""
+_KINDS = {
+    "numeric": "numeric",
+    "log": "logarithmic",
+    "categorical": "categorical",
+    "cyclical": "cyclical",
+    "bucketized": "bucketized",
+    "hashed": "hashed",
+    "target_encoded": "target-encoded",
+    "dates": "date",
+    "text": "text",
+}
+"""The kinds of columns, by their keys in the section [features]."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,15 @@ class Card:
     """Which model the facts are of."""
     standing: str
     """What came of that one, in words; empty if it was put live."""
-    label: str
+    predicts: str
+    """What it predicts, in words; empty where that was not kept."""
     features: dict[str, tuple[str, ...]]
     """The columns by kind."""
     spans: tuple[int, ...]
     rows: int
     """Rows that it learned from."""
     trained: datetime | None
-    metrics: dict[str, float | None]
+    metrics: verdict.Metrics
 
 
 def card(found: Evidence) -> Card | None:
@@ -50,18 +65,19 @@ def card(found: Evidence) -> Card | None:
         return None
     config, best = found.run.config, found.best
     learned = models[0].data()
-    verdict = found.verdict.content
+    judged = found.verdict.content
+    splits = ("train", "eval") if judged and judged.cross_validation else ("train",)
     producers = [model.producer for model in models if model.producer]
     return Card(
         words=_words(config.get("card") or {}),
         model=best,
         standing=_standing(found),
-        label=str(config.get("features", {}).get("label", "")),
+        predicts=predicted(config.get("features") or {}),
         features=_features(config.get("features") or {}),
         spans=tuple(a.properties["span"] for a in learned if "span" in a.properties),
-        rows=sum(a.properties.get("rows_train", 0) for a in learned),
+        rows=sum(a.properties.get(f"rows_{split}", 0) for a in learned for split in splits),
         trained=min((node.changed for node in producers), default=None),
-        metrics={str(m): v for m, v in verdict.models.get(best, {}).items()} if verdict else {},
+        metrics=judged.models.get(best, {}) if judged else {},
     )
 
 
@@ -81,8 +97,7 @@ def _words(section: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _features(section: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    kinds = ("numeric", "categorical", "cyclical", "bucketized")
-    return {kind: tuple(section[kind]) for kind in kinds if section.get(kind)}
+    return {kind: tuple(section[key]) for key, kind in _KINDS.items() if section.get(key)}
 
 
 @dataclass(frozen=True)

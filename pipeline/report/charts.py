@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.report.axes import BOUND, draw_curves, height_of, name_rows, say
 from pipeline.report.drawing import Chart, drawing
-from pipeline.report.theme import LIGHT, SERIES
+from pipeline.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,20 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from custom_components.evaluator.curves import CalibrationPoint, ThresholdPoint
     from custom_components.gate_report import Drift
+    from pipeline.evaluate_config import Metric
 
-_ROW = 0.24
-"""Inches of a line in a chart of bars."""
 _NUMBER = 0.2
 """The width of a number, as a share of the axis."""
-_LINES = ("-", "--", "-.", ":")
-"""Curves differ in these as well as in colour."""
-_BOUND: dict[str, Any] = {"color": LIGHT["ink"], "linewidth": 1, "linestyle": (0, (4, 3))}
 _STATES = {"cached": "line", "failed": "bad", "running": "warn"}
-
-Curve = Iterable[tuple[float, float | None]]
-"""Points; those without a value are left out."""
 
 
 class Estimate(NamedTuple):
@@ -41,6 +34,11 @@ class Estimate(NamedTuple):
     passed: bool | None = None
     """None where it is not judged, as the live model is not."""
 
+    def words(self, metric: Metric) -> str:
+        """Its value and its interval."""
+        low, high = metric.words(self.low), metric.words(self.high)
+        return f"{metric.words(self.value)} ({low} to {high})"
+
 
 class Bar(NamedTuple):
     """A node of a run over time, in seconds from the run's begin."""
@@ -52,68 +50,29 @@ class Bar(NamedTuple):
     """As `lineage.Node` has it."""
 
 
-def intervals(metric: str, estimates: Sequence[Estimate], bounds: Sequence[float] = ()) -> Chart:
+def intervals(metric: Metric, estimates: Sequence[Estimate], bounds: Sequence[float] = ()) -> Chart:
     """A line with a point for each model, and dashes at the values that are the bounds."""
-    said = "; ".join(f"{e.name} {e.value:.4f} ({e.low:.4f} to {e.high:.4f})" for e in estimates)
+    said = "; ".join(f"{e.name} {e.words(metric)}" for e in estimates)
     looks = {None: ("s6", "D"), True: ("good", "o"), False: ("bad", "X")}
-    with drawing("", f"{metric} with its interval: {said}", height=_height(estimates)) as made:
+    with drawing("", f"{metric} with its interval: {said}", height=height_of(estimates)) as made:
         axes = made.axes
         for row, estimate in enumerate(estimates):
             key, marker = looks[estimate.passed]
             axes.plot([estimate.low, estimate.high], [row] * 2, color=LIGHT[key], linewidth=2.5)
             axes.plot(estimate.value, row, marker, color=LIGHT[key], markersize=7)
         for bound in bounds:
-            axes.axvline(bound, **_BOUND)
-            _say(axes, f"{bound:g}", (bound, -0.75), va="baseline")
-        _rows(axes, [estimate.name for estimate in estimates])
+            axes.axvline(bound, **BOUND)
+            say(axes, f"{bound:g}", (bound, -0.75), va="baseline")
+        name_rows(axes, [estimate.name for estimate in estimates])
         axes.set_ylim(top=-0.9)
         axes.set_xlabel(metric)
-    return made.chart
-
-
-def calibration(curves: Mapping[str, Sequence[CalibrationPoint]]) -> Chart:
-    """How often it came true against how probable it was said to be, a curve for each model."""
-    about = (
-        f"Calibration of {', '.join(curves)}: the share of rows whose label is 1 against the mean "
-        "predicted probability; on the diagonal both are the same"
-    )
-    with drawing("Calibration", about) as made:
-        axes = made.axes
-        points = [point for curve in curves.values() for point in curve]
-        end = max((max(p.predicted, p.observed) for p in points), default=1.0)
-        axes.plot([0, end], [0, end], color=LIGHT["muted"], linewidth=1, linestyle=":")
-        found = {name: [(p.predicted, p.observed) for p in curve] for name, curve in curves.items()}
-        _curves(axes, found, marker="o")
-        axes.set(xlabel="predicted probability", ylabel="share of ones")
-    return made.chart
-
-
-def thresholds(name: str, points: Sequence[ThresholdPoint], chosen: float) -> Chart:
-    """Precision, recall and the share that is flagged by threshold, the chosen one marked."""
-    about = f"{name} by decision threshold: precision, recall, share flagged"
-    if points:
-        near = min(points, key=lambda point: abs(point.threshold - chosen))
-        precision = "undefined" if near.precision is None else f"{near.precision:.0%}"
-        about += f"; at {chosen:g} {precision}, {near.recall:.0%} and {near.flagged:.0%}"
-    with drawing(name, about) as made:
-        axes = made.axes
-        curves: dict[str, Curve] = {
-            "precision": [(p.threshold, p.precision) for p in points],
-            "recall": [(p.threshold, p.recall) for p in points],
-            "flagged": [(p.threshold, p.flagged) for p in points],
-        }
-        _curves(axes, curves)
-        axes.axvline(chosen, **_BOUND)
-        _say(axes, f"{chosen:g}", (chosen, 0.98))
-        axes.set(xlabel="decision threshold", ylim=(0, 1.03), xlim=(0, 1))
-        axes.yaxis.set_major_formatter("{x:.0%}")
     return made.chart
 
 
 def drift(measure: str, found: Sequence[Drift]) -> Chart:
     """A bar for each column, with a mark at its threshold; the order is kept."""
     said = "; ".join(f"{d.feature} {d.value:.3f} of {d.threshold:g}" for d in found)
-    with drawing(measure, f"Drift by {measure}: {said}", height=_height(found)) as made:
+    with drawing(measure, f"Drift by {measure}: {said}", height=height_of(found)) as made:
         axes = made.axes
         end = max((max(d.value, d.threshold) for d in found), default=1.0) or 1.0
         for row, one in enumerate(found):
@@ -123,8 +82,8 @@ def drift(measure: str, found: Sequence[Drift]) -> Chart:
             crosses = one.value <= one.threshold < one.value + end * _NUMBER
             words = f"{one.value:.3f}{' too far' if one.is_finding else ''}"
             place = one.threshold if crosses else one.value
-            _say(axes, words, (place, row), key="bad" if one.is_finding else "muted")
-        _rows(axes, [one.feature for one in found])
+            say(axes, words, (place, row), key="bad" if one.is_finding else "muted")
+        name_rows(axes, [one.feature for one in found])
         axes.set_xlim(0, end * (1 + 1.5 * _NUMBER))
     return made.chart
 
@@ -137,15 +96,17 @@ def training(history: pd.DataFrame) -> Chart:
     """
     names = {"learned": "all rows", "search_learned": "search", "search_held_out": "held out"}
     losses = {name: history[key].dropna().tolist() for key, name in names.items()}
-    framework, step, steps = (history.attrs[key] for key in ("framework", "step", "steps"))
-    said = "; ".join(f"{n} from {c[0]:.4f} to {c[-1]:.4f}" for n, c in losses.items() if c)
-    about = f"Training of {framework}: log loss by {step}; {said}; {steps} chosen"
+    framework, step, steps, loss = (
+        history.attrs[key] for key in ("framework", "step", "steps", "loss")
+    )
+    said = "; ".join(f"{n} from {c[0]:,.5g} to {c[-1]:,.5g}" for n, c in losses.items() if c)
+    about = f"Training of {framework}: {loss} by {step}; {said}; {steps} chosen"
     with drawing(framework, about) as made:
         axes = made.axes
         curves = {name: list(enumerate(curve, start=1)) for name, curve in losses.items()}
-        _curves(axes, curves, marker="o" if len(history) == 1 else "")
-        axes.axvline(steps, **_BOUND)
-        axes.set(xlabel=f"{step} ({steps} chosen)", ylabel="log loss")
+        draw_curves(axes, curves, marker="o" if len(history) == 1 else "")
+        axes.axvline(steps, **BOUND)
+        axes.set(xlabel=f"{step} ({steps} chosen)", ylabel=loss)
         axes.locator_params(axis="x", integer=True)
     return made.chart
 
@@ -153,7 +114,7 @@ def training(history: pd.DataFrame) -> Chart:
 def timeline(bars: Sequence[Bar]) -> Chart:
     """When each node ran; one that was taken from the cache says so, as does one that failed."""
     said = "; ".join(f"{b.name} at {b.start:.1f} s for {b.seconds:.1f} s, {b.state}" for b in bars)
-    with drawing("", f"Timeline: {said}", height=_height(bars)) as made:
+    with drawing("", f"Timeline: {said}", height=height_of(bars)) as made:
         axes = made.axes
         end = max((bar.start + bar.seconds for bar in bars), default=1.0) or 1.0
         for row, bar in enumerate(bars):
@@ -161,15 +122,15 @@ def timeline(bars: Sequence[Bar]) -> Chart:
             axes.barh(row, wide, 0.66, bar.start, color=LIGHT[_STATES.get(bar.state, "s1")])
             words = f"{bar.seconds:.1f} s" if bar.state == "complete" else bar.state
             key = "bad" if bar.state == "failed" else "muted"
-            _say(axes, words, (bar.start + wide, row), key=key)
-        _rows(axes, [bar.name for bar in bars])
+            say(axes, words, (bar.start + wide, row), key=key)
+        name_rows(axes, [bar.name for bar in bars])
         axes.set_xlim(0, end * (1 + _NUMBER))
         axes.set_xlabel("seconds")
     return made.chart
 
 
 def trend(
-    metric: str,
+    metric: Metric,
     moments: Sequence[datetime],
     curves: Mapping[str, Sequence[float | None]],
     bounds: Sequence[float] = (),
@@ -177,7 +138,7 @@ def trend(
     """A metric over the runs, a curve for each name.
 
     Args:
-      metric: its name.
+      metric: which one.
       moments: when each run began, in their order.
       curves: by name, a value for each run; None where it has none.
       bounds: the values that are the least, or the most, allowed.
@@ -185,12 +146,13 @@ def trend(
     said = []
     for name, values in curves.items():
         known = [value for value in values if value is not None]
-        said.append(f"{name} from {known[0]:.4f} to {known[-1]:.4f}" if known else f"{name}: none")
+        ends = f"from {metric.words(known[0])} to {metric.words(known[-1])}" if known else "none"
+        said.append(f"{name}: {ends}")
     with drawing("", f"{metric} over {len(moments)} runs: {'; '.join(said)}") as made:
         axes = made.axes
-        _curves(axes, {name: list(enumerate(c)) for name, c in curves.items()}, marker="o")
+        draw_curves(axes, {name: list(enumerate(c)) for name, c in curves.items()}, marker="o")
         for bound in bounds:
-            axes.axhline(bound, **_BOUND)
+            axes.axhline(bound, **BOUND)
         axes.set(ylabel=metric)
         shown = range(0, len(moments), max(1, len(moments) // 4))
         of_one_day = len({moment.date() for moment in moments}) == 1
@@ -200,7 +162,7 @@ def trend(
 
 
 def live_scores(
-    metric: str,
+    metric: Metric,
     scores: Mapping[int, Estimate],
     challengers: Mapping[int, float],
     pushed: Collection[int],
@@ -208,12 +170,12 @@ def live_scores(
     """A metric of the models that were live, on spans that they had not learned from.
 
     Args:
-      metric: its name.
+      metric: which one.
       scores: by span, with its interval and the live model's name; a line joins those of a model.
       challengers: by span, of the model that was compared with the live one.
       pushed: the spans after which another model went live.
     """
-    said = "; ".join(f"{n}: {e.value:.4f} ({e.low:.4f} to {e.high:.4f})" for n, e in scores.items())
+    said = "; ".join(f"{span}: {one.words(metric)}" for span, one in scores.items())
     after = f"; another model went live after {', '.join(map(str, pushed))}" if pushed else ""
     with drawing("", f"Live model's {metric} by span: {said or 'none'}{after}") as made:
         axes = made.axes
@@ -232,9 +194,7 @@ def live_scores(
             of = (list(challengers), list(challengers.values()))
             axes.plot(*of, color=LIGHT["s2"], label="challenger", **style)
         for number, span in enumerate(pushed):
-            axes.axvline(
-                span + 0.5, label="another model went live" if not number else "", **_BOUND
-            )
+            axes.axvline(span + 0.5, label="another model went live" if not number else "", **BOUND)
         _by_span(axes, {*scores, *pushed})
         axes.set_ylabel(metric)
         if axes.get_legend_handles_labels()[0]:
@@ -259,34 +219,3 @@ def _by_span(axes: Axes, spans: Collection[int]) -> None:
     axes.locator_params(axis="x", integer=True)
     if spans:
         axes.set_xlim(min(spans) - 0.7, max(spans) + 0.7)
-
-
-def _curves(axes: Axes, curves: Mapping[str, Curve], marker: str = "") -> None:
-    """Each curve in a colour and with a line of its own, and what it is called."""
-    looks = zip(SERIES, _LINES * 2, strict=False)
-    for (name, curve), (key, line) in zip(curves.items(), looks, strict=False):
-        found = [(x, y) for x, y in curve if y is not None]
-        if found:
-            style: dict[str, Any] = {"marker": marker, "markersize": 4, "label": name}
-            axes.plot(*zip(*found, strict=True), line, color=LIGHT[key], **style)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
-
-
-def _say(
-    axes: Axes, words: str, place: tuple[float, float], *, key: str = "ink", va: str = "center"
-) -> None:
-    """Words beside a place of the chart."""
-    style: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": va}
-    axes.annotate(words, place, color=LIGHT[key], **style)
-
-
-def _height(rows: Sequence[object]) -> float:
-    return 0.6 + _ROW * max(2, len(rows))
-
-
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names each line of a chart of bars, the first at the top."""
-    axes.set_yticks(range(len(names)), list(names), color=LIGHT["ink"])
-    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")

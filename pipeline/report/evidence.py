@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from custom_components.canary.report import CanaryReport
+    from custom_components.evaluator.confusion import Confusion
     from custom_components.evaluator.curves import Curves
+    from custom_components.evaluator.points import Points
     from custom_components.evaluator.verdict import Verdict
     from custom_components.gate_report import Report
     from custom_components.selection import Selection
@@ -74,6 +76,16 @@ class Evidence:
     def curves(self) -> Reading[Curves]:
         """Counts of rows by predicted probability."""
         return self._read("ModelEvaluation", Artifact.curves, "evaluation")
+
+    @cached_property
+    def confusion(self) -> Reading[Confusion]:
+        """Which of several classes is taken for which."""
+        return self._read("ModelEvaluation", Artifact.confusion, "evaluation")
+
+    @cached_property
+    def points(self) -> Reading[Points]:
+        """What a regression predicts beside what came true."""
+        return self._read("ModelEvaluation", Artifact.points, "evaluation")
 
     @cached_property
     def canary(self) -> Reading[CanaryReport]:
@@ -157,6 +169,11 @@ class Evidence:
         parents = evaluation.parents() if evaluation else ()
         return next((a for a in parents if a.type == PUSHED_MODEL), None)
 
+    @property
+    def label(self) -> str:
+        """The column that is predicted."""
+        return str(self.run.config.get("features", {}).get("label", "the label"))
+
     @cached_property
     def live_name(self) -> str | None:
         """The same in words; None if no model was live."""
@@ -164,6 +181,12 @@ class Evidence:
         if verdict is None or verdict.live is None:
             return None
         return f"live {verdict.live_framework}" if verdict.live_framework else "live"
+
+    def shown(self, name: str) -> str:
+        """A model of the verdict as the page calls it."""
+        verdict = self.verdict.content
+        is_live = verdict is not None and name == verdict.live
+        return self.live_name or name if is_live else name
 
     def _read(self, kind: str, read: Callable[[Artifact], T], what: str) -> Reading[T]:
         artifact = self.last(kind)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from markupsafe import Markup
+
+from pipeline.evaluate_config import Metric
 
 _NONE = "-"
 
@@ -21,8 +24,6 @@ def duration(seconds: float) -> str:
 
 
 _FORMS: dict[str, Callable[[float], str]] = {
-    "metric": "{:.4f}".format,
-    "change": "{:+.4f}".format,
     "share": lambda share: f"{100 * share:.3g}%",
     "count": "{:,}".format,
     "rate": "{:,.0f}".format,
@@ -30,11 +31,13 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "megabytes": "{:.2f}".format,
     "general": "{:.4g}".format,
     "seconds": duration,
+    **{metric: metric.words for metric in Metric},
+    **{f"+{metric}": partial(metric.words, sign="+") for metric in Metric},
 }
 
 
 def words(value: float | None, form: str = "general") -> str:
-    """A number as text, in one of the forms: "metric", "change", "share", "count" and so on."""
+    """A number as text in a form: "share", "count", "auc", for a difference "+auc" and so on."""
     return _NONE if value is None else _FORMS[form](value)
 
 

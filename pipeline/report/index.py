@@ -14,6 +14,7 @@ from pipeline.report.page import environment, styles
 from pipeline.report.pages import PAGE_FILE
 
 if TYPE_CHECKING:
+    from pipeline.evaluate_config import Metric
     from pipeline.report.drawing import Chart
 
 
@@ -25,7 +26,7 @@ class Line:
     decision: Decision
     champion: str | None
     """The model that it chose; None where it chose none."""
-    metric: str | None
+    metric: Metric | None
     """By which it chose; None where it did not come to that, or nobody knows any more."""
     best: str | None
     """The candidate that it chose, or else the best one."""
@@ -80,7 +81,7 @@ def _live(store: Store) -> Artifact | None:
         return None
 
 
-def _trend(lines: Sequence[Line], metric: str) -> Chart | None:
+def _trend(lines: Sequence[Line], metric: Metric) -> Chart | None:
     """The metric over the runs that chose by it, oldest first; None where only one did."""
     from pipeline.report import charts
 

@@ -6,38 +6,50 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from custom_components.evaluator.judge import how_much_worse
 from custom_components.evaluator.verdict import Check, Rule, Verdict
 from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 from pipeline.report import charts
 from pipeline.report.drawing import Chart
 from pipeline.report.evidence import Evidence
 from pipeline.report.figures import percents
+from pipeline.report.predicted import certainty, crossed, labels
 
 if TYPE_CHECKING:
-    from custom_components.evaluator.curves import ThresholdPoint
-    from custom_components.evaluator.verdict import Cost, Slice
+    from custom_components.evaluator.verdict import Cost, Errors, Slice
     from custom_components.selection import Interval
 
 MEANINGS = {
-    Metric.AUC: "how well it ranks: the chance that a row of label 1 gets a higher probability "
-    "than one of label 0. 0.5 is guessing, 1 is perfect",
+    Metric.AUC: "how well it ranks: the chance that a positive row gets a higher probability than "
+    "another one. 0.5 is guessing, 1 is perfect",
+    Metric.PR_AUC: "the mean precision over all recalls (average precision): guessing has the "
+    "share of positive rows, 1 is perfect",
     Metric.LOG_LOSS: "how far its probabilities are from what happened; 0 is perfect, "
     "more is worse",
-    Metric.CALIBRATION: "the sum of its probabilities beside the number of ones; 1 is right, "
-    "above 1 it says too much",
-    Metric.ACCURACY: "the share of rows that it gets right at the decision threshold",
-    Metric.PRECISION: "of the rows that it flags at the decision threshold, the share that are 1",
-    Metric.RECALL: "of the rows that are 1, the share that it flags at the decision threshold",
+    Metric.CALIBRATION: "the sum of its probabilities beside the number of positive rows; 1 is "
+    "right, above 1 it says too much",
+    Metric.ACCURACY: "the share of rows whose class it gets right",
+    Metric.PRECISION: "of the rows that it flags at the decision threshold, the positive share",
+    Metric.RECALL: "of the positive rows, the share that it flags at the decision threshold",
+    Metric.F1: "the harmonic mean of precision and recall; 1 is perfect",
+    Metric.MACRO_F1: "the mean over the classes of F1, the harmonic mean of precision and recall: "
+    "rare classes count as much as common ones. 1 is perfect",
+    Metric.TOP_K_ACCURACY: "the share of rows whose class is among the most probable ones "
+    "(evaluate.top_k says how many)",
+    Metric.RMSE: "the root of the mean squared error, in the label's unit: large errors count "
+    "most. 0 is perfect",
+    Metric.MAE: "the mean size of the errors, in the label's unit; 0 is perfect",
+    Metric.R2: "the share of the label's variance that it explains: 0 is as good as its mean, 1 is "
+    "perfect",
+    Metric.BIAS: "the mean of predictions less that of labels, in the label's unit; 0 is right, "
+    "above 0 it says too much",
 }
 _SLICES = 8
 _BOUNDS = {
-    Rule.MIN: "at least {:g}",
-    Rule.MAX: "at most {:g}",
-    Rule.MAX_REGRESSION: "at most {:g} worse than the live model",
+    Rule.MIN: "at least {}",
+    Rule.MAX: "at most {}",
+    Rule.MAX_REGRESSION: "at most {} worse than the live model",
 }
-_CURVES = 1000
-"""Thresholds, so that the one that was configured is among them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,12 @@ class Metrics:
     names: tuple[str, ...]
     rows: tuple[MetricRow, ...]
     chart: Chart | None
+    labels: str
+    """What the labels of the rows are like."""
+    crossed: str
+    """How a cross-validation judged them; empty without one."""
+    certainty: str
+    """How sure the metric that decides is, where there are few rows."""
 
 
 def metrics(found: Evidence) -> Metrics | None:
@@ -79,10 +97,20 @@ def metrics(found: Evidence) -> Metrics | None:
     rows = tuple(_metric_rows(verdict))
     return Metrics(
         verdict=verdict,
-        names=tuple(_shown(found, name) for name in _names(verdict)),
+        names=tuple(found.shown(name) for name in _names(verdict)),
         rows=rows,
         chart=_intervals(found, verdict, rows),
+        labels=labels(verdict, found.label),
+        crossed=crossed(verdict),
+        certainty=_certainty(found, verdict),
     )
+
+
+def _certainty(found: Evidence, verdict: Verdict) -> str:
+    metric = main_metric(found)
+    if metric is None or found.best is None or verdict.cross_validation is None:
+        return ""
+    return certainty(verdict, found.best, metric)
 
 
 def main_metric(found: Evidence) -> Metric | None:
@@ -97,21 +125,15 @@ def _names(verdict: Verdict) -> tuple[str, ...]:
     return (*verdict.candidates, *([verdict.live] if verdict.live else []))
 
 
-def _shown(found: Evidence, name: str) -> str:
-    verdict = found.verdict.content
-    is_live = verdict is not None and name == verdict.live
-    return found.live_name or name if is_live else name
-
-
 def _metric_rows(verdict: Verdict) -> Iterator[MetricRow]:
     overall = [check for check in verdict.checks if check.rule is not Rule.GUARD]
     for metric in verdict.models[verdict.candidates[0]]:
         checks = [check for check in overall if check.metric is metric]
-        said = dict.fromkeys(_BOUNDS[check.rule].format(check.bound) for check in checks)
+        said = dict.fromkeys(_BOUNDS[check.rule].format(check.bound_words) for check in checks)
         yield MetricRow(
             metric=metric,
             meaning=MEANINGS[metric],
-            bounds=tuple(said),
+            bounds=tuple(map(percents, said)),
             cells=tuple(_cell(verdict, name, metric, checks) for name in _names(verdict)),
         )
 
@@ -131,7 +153,7 @@ def _intervals(found: Evidence, verdict: Verdict, rows: Sequence[MetricRow]) -> 
     if row is None:
         return None
     estimates = [
-        charts.Estimate(_shown(found, name), cell.value, *cell.interval, cell.passed)
+        charts.Estimate(found.shown(name), cell.value, *cell.interval, cell.passed)
         for name, cell in zip(_names(verdict), row.cells, strict=True)
         if cell.value is not None and cell.interval is not None
     ]
@@ -140,7 +162,7 @@ def _intervals(found: Evidence, verdict: Verdict, rows: Sequence[MetricRow]) -> 
         for check in verdict.checks
         if check.metric is metric and check.rule in (Rule.MIN, Rule.MAX)
     }
-    return charts.intervals(str(metric), estimates, sorted(bounds)) if estimates else None
+    return charts.intervals(row.metric, estimates, sorted(bounds)) if estimates else None
 
 
 @dataclass(frozen=True)
@@ -201,6 +223,12 @@ def candidates(found: Evidence) -> tuple[CandidateRow, ...]:
     return tuple(rows)
 
 
+def margin(found: Evidence) -> str:
+    """By how much a candidate had to be better than the live model, in words."""
+    selection = found.selection.content
+    return percents(selection.metric.setting_words(selection.margin)) if selection else ""
+
+
 def _seconds(found: Evidence, name: str) -> float | None:
     history = found.histories.get(name)
     return history.content.attrs["seconds"] if history and history.content is not None else None
@@ -215,6 +243,12 @@ class Guarded:
     change: float | None
     """Above 0 it is better than the live model."""
 
+    @property
+    def allowed(self) -> float | None:
+        """The least change that is allowed; None without a live model's value."""
+        live = self.check.live
+        return None if live is None else -self.check.metric.allowance(self.check.bound, live)
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -226,12 +260,16 @@ class Slices:
     folded: tuple[Guarded, ...]
     """The rest of them."""
     metric: Metric
+    label: tuple[str, str]
+    """What is said of the label in each slice, and the form of that number."""
     names: tuple[str, ...]
     """The models, live last."""
     keys: tuple[str, ...]
     """The same as the slices have them."""
     others: tuple[Slice, ...]
     """All slices, guarded or not."""
+    errors: tuple[tuple[str, Errors], ...]
+    """Of a regression: how far `model` is off on each, by the slice's name."""
 
 
 def slices(found: Evidence) -> Slices | None:
@@ -251,43 +289,23 @@ def slices(found: Evidence) -> Slices | None:
         shown=tuple(guarded[:shown]),
         folded=tuple(guarded[shown:]),
         metric=main_metric(found) or next(iter(verdict.models[best])),
-        names=tuple(_shown(found, name) for name in _names(verdict)),
+        label=_label(verdict, found.label),
+        names=tuple(found.shown(name) for name in _names(verdict)),
         keys=_names(verdict),
         others=tuple(verdict.slices),
+        errors=tuple((s.name, s.errors[best]) for s in verdict.slices if best in s.errors),
     )
+
+
+def _label(verdict: Verdict, label: str) -> tuple[str, str]:
+    if verdict.problem is Problem.REGRESSION:
+        return f"Mean of {label}", "general"
+    if verdict.problem is Problem.BINARY:
+        return f"{label} {verdict.classes[1]}", "share"
+    return "Commonest class", "share"
 
 
 def _change(check: Check) -> float | None:
     if check.value is None or check.live is None:
         return None
-    return -how_much_worse(check.metric, check.value, check.live)
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Calibration and thresholds of the best candidate and of the live model."""
-
-    charts: tuple[Chart, ...]
-    chosen: float
-    """The decision threshold that is configured."""
-    points: dict[str, ThresholdPoint]
-    """What each model does at it."""
-
-
-def curves(found: Evidence) -> Curves | None:
-    """Curves of the best candidate and of the live model."""
-    read, verdict, best = found.curves.content, found.verdict.content, found.best
-    if read is None or verdict is None or best is None:
-        return None
-    names = [name for name in (best, verdict.live) if name in read.models]
-    if not names:
-        return None
-    chosen = float(found.run.config.get("evaluate", {}).get("decision_threshold", 0.5))
-    shown = {name: _shown(found, name) for name in names}
-    drawn = [charts.calibration({shown[name]: read.calibration(name) for name in names})]
-    points = {}
-    for name in names:
-        thresholds = read.thresholds(name, _CURVES)
-        points[shown[name]] = min(thresholds, key=lambda point: abs(point.threshold - chosen))
-        drawn.append(charts.thresholds(shown[name], thresholds[::10], chosen))
-    return Curves(tuple(drawn), chosen, points)
+    return check.metric.goodness(check.value) - check.metric.goodness(check.live)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from pipeline.report import about, course, decision, judged, rows, theme, why
+from pipeline.report import about, course, decision, judged, predictions, rows, theme, why
 from pipeline.report.evidence import Evidence
 from pipeline.report.figures import figure, moment
 
@@ -21,7 +21,7 @@ CONTENTS = {
     "metrics": "Metrics",
     "candidates": "Candidates",
     "slices": "Slices",
-    "curves": "Calibration",
+    "predictions": "Predictions",
     "data": "Data",
     "training": "Training",
     "canary": "Canary",
@@ -75,9 +75,11 @@ def render(run: Run) -> str:
             why=why.why(run),
             metrics=judged.metrics(found),
             candidates=judged.candidates(found),
+            margin=judged.margin(found),
             select_confidence=run.config.get("select", {}).get("confidence"),
             slices=judged.slices(found),
-            curves=judged.curves(found),
+            predictions=predictions.predictions(found),
+            no_predictions=predictions.why_none(found),
             data=rows.data(found),
             trainings=course.trainings(found),
             unread_trainings=[r.why for r in found.histories.values() if r.why],
@@ -97,7 +99,7 @@ def _there(found: Evidence) -> Iterator[str]:
         "metrics": found.verdict.artifact,
         "candidates": found.selection.artifact,
         "slices": found.verdict.artifact,
-        "curves": found.verdict.artifact,
+        "predictions": found.verdict.artifact,
         "data": found.last("Examples"),
         "training": found.last("ModelRun"),
         "canary": found.canary.artifact,

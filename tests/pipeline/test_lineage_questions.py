@@ -170,3 +170,27 @@ def test_a_frame_does_not_read_what_it_does_not_tell(tmp_path: Path, asked: Aske
     frame = opened(tmp_path, asked).frame()
     assert list(frame["champion"]) == ["keras"] * 3
     assert asked["GetArtifactsByID"] == 0
+
+
+def test_descendants_are_asked_for_a_generation_at_a_time(tmp_path: Path, asked: Asked) -> None:
+    w = Writer(tmp_path)
+    schema = w.artifact("Schema")
+    for number in range(50):
+        model = w.artifact("Model")
+        w.execution("Trainer", [schema], [model], run=f"run-{number}")
+    assert len(opened(tmp_path, asked).artifact(schema).descendants()) == 50
+    assert asked.total() < 10, asked
+
+
+def test_a_long_history_takes_fewer_questions_than_generations(
+    tmp_path: Path, asked: Asked
+) -> None:
+    w = Writer(tmp_path)
+    models = [w.artifact("Model")]
+    for _ in range(80):
+        models.append(w.artifact("Model"))
+        w.execution("Trainer", [models[-2]], [models[-1]])
+    for number, reach in ((models[-1], "ancestors"), (models[0], "descendants")):
+        found = getattr(opened(tmp_path, asked).artifact(number), reach)()
+        assert len({artifact.id for artifact in found}) == 80
+        assert asked.total() < 200, asked

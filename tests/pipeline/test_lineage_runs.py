@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from custom_components.evaluator.verdict import Verdict
@@ -373,41 +372,3 @@ def test_a_notebook_shows_texts_as_they_are(tmp_path: Path) -> None:
     shown = lineage.open(tmp_path / "metadata.sqlite").artifact(artifact)._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
-
-
-def test_descendants_are_asked_for_a_generation_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    w = Writer(tmp_path)
-    schema = w.artifact("Schema")
-    for number in range(50):
-        model = w.artifact("Model")
-        w.execution("Trainer", [schema], [model], run=f"run-{number}")
-    calls = []
-    asked = MetadataStore._call
-    monkeypatch.setattr(
-        MetadataStore, "_call", lambda *given: calls.append(given[1]) or asked(*given)
-    )
-    store = lineage.open(tmp_path / "metadata.sqlite")
-    assert len(store.artifact(schema).descendants()) == 50
-    assert len(calls) < 10, calls
-
-
-def test_a_long_history_takes_fewer_questions_than_generations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    w = Writer(tmp_path)
-    models = [w.artifact("Model")]
-    for _ in range(80):
-        models.append(w.artifact("Model"))
-        w.execution("Trainer", [models[-2]], [models[-1]])
-    calls = []
-    asked = MetadataStore._call
-    monkeypatch.setattr(
-        MetadataStore, "_call", lambda *given: calls.append(given[1]) or asked(*given)
-    )
-    for number, reach in ((models[-1], "ancestors"), (models[0], "descendants")):
-        calls.clear()
-        found = getattr(lineage.open(tmp_path / "metadata.sqlite").artifact(number), reach)()
-        assert len({artifact.id for artifact in found}) == 80
-        assert len(calls) < 200, len(calls)

@@ -300,12 +300,6 @@ def test_without_a_challenger_a_version_has_to_be_named(project: Project) -> Non
         approve(project.config, "9")
 
 
-def test_nothing_is_registered_before_the_first_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing is registered yet; run the pipeline first"):
-        Registry.open(configure(tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_sync_tells_what_waits_once_the_server_is_back(tmp_path: Path) -> None:
     port = free_port()
     settings = {"register.tracking_uri": f"http://127.0.0.1:{port}"}
@@ -373,17 +367,6 @@ def test_the_list_says_if_what_is_served_is_not_the_champion(
     assert "serves another model than the champion, version 2" in capsys.readouterr().out
 
 
-def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys\nfrom pipeline.__main__ import parser\nparser()\n"
-        "print([m for m in ('mlflow', 'tensorflow', 'tfx', 'numpy') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 def test_a_command_imports_no_tensorflow(project: Project) -> None:
     script = (
         "import sys\nfrom pipeline.__main__ import main\n"
@@ -412,16 +395,3 @@ def test_mlflow_serves_the_champion_as_its_bundle_answers(project: Project, tmp_
             said = json.load(answer)["predictions"]
     expected = Bundle.load(move.push.destination).predict(RAW)
     np.testing.assert_allclose(said, expected, atol=1e-6)
-
-
-def test_an_entry_point_of_the_project_runs(tmp_path: Path) -> None:
-    words = ["-e", "evaluate", "--env-manager", "local", "-P", "config=configs/none.toml"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "run", str(PROJECT), *words],
-        cwd=tmp_path,
-        env=os.environ | {"PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"},
-        capture_output=True,
-        text=True,
-    )
-    assert "configs/none.toml: no such configuration file" in done.stdout + done.stderr

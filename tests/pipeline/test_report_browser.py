@@ -13,10 +13,12 @@ import pytest
 
 from pipeline import lineage
 from pipeline.config_file import load
+from pipeline.features_config import Problem
 from pipeline.report.page import CONTENTS, render
 from pipeline.report.server import Server
 from tests.browser import Browser, browser
 from tests.pipeline import reported_store
+from tests.pipeline.problem_runs import ProblemRun
 from tests.pipeline.reported_store import HOSTILE, NONE_BETTER, PUSHED, VALUES
 from tests.pipeline.whole_run import RUN, WholeRun
 from tests.pipeline.written_store import Writer
@@ -123,6 +125,21 @@ def test_a_page_whose_files_are_gone_fits_a_phone(chromium: Browser, tmp_path: P
     chromium.open(page.as_uri(), width=PHONE)
     assert "It cannot be shown: " in chromium.ask("document.body.innerText")
     assert not chromium.scrolls_sideways
+
+
+@pytest.mark.parametrize("problem", [Problem.MULTICLASS, Problem.REGRESSION])
+def test_the_predictions_of_each_problem_are_legible_and_fit_a_phone(
+    chromium: Browser, tmp_path: Path, problem: Problem
+) -> None:
+    run = ProblemRun(tmp_path, problem=problem, size=12_345.6)
+    run.write()
+    page = tmp_path / "page.html"
+    page.write_text(render(lineage.open(run.config).run(RUN)))
+    for dark in (False, True):
+        chromium.open(page.as_uri(), width=PHONE, dark=dark)
+        assert chromium.complaints == []
+        assert chromium.ask(PALE) == []
+        assert not chromium.scrolls_sideways
 
 
 def test_the_nodes_of_a_whole_run_are_seen_at_once(chromium: Browser, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from custom_components.evaluator.curves import CalibrationPoint, ThresholdPoint
+from custom_components.evaluator.points import Points
 from custom_components.gate_report import Drift, Measure
-from pipeline.report import charts, theme
+from pipeline.evaluate_config import Metric
+from pipeline.report import charts, prediction_charts, theme
 from pipeline.report.drawing import Chart
 
 HOSTILE = "<b onload='x'>$\\frac{1}{2}$ & \"so\" -->"
@@ -35,12 +38,19 @@ DRIFT = [
         change="much",
     )
 ]
+OFF = Points(np.linspace(0, 9e5, 50), {"it": np.linspace(1e5, 8e5, 50)})
 
 
 def history(losses: list[float], *, search: bool = True) -> pd.DataFrame:
     lost = losses if search else [float("nan")] * len(losses)
     frame = pd.DataFrame({"learned": losses, "search_learned": lost, "search_held_out": lost})
-    frame.attrs = {"framework": HOSTILE, "step": "epoch", "steps": 1, "seconds": 1.0}
+    frame.attrs = {
+        "framework": HOSTILE,
+        "step": "epoch",
+        "steps": 1,
+        "loss": "log loss",
+        "seconds": 1.0,
+    }
     return frame
 
 
@@ -48,13 +58,17 @@ def all_charts() -> dict[str, Chart]:
     begun = datetime(2013, 4, 1, tzinfo=UTC)
     days = [begun + timedelta(days=k) for k in range(9)]
     return {
-        "intervals": charts.intervals("auc", [charts.Estimate(HOSTILE, 0.7, 0.6, 0.8)], [0.6]),
-        "calibration": charts.calibration({HOSTILE: LINEAR, "live": LINEAR}),
-        "thresholds": charts.thresholds(HOSTILE, POINTS, 0.3),
+        "intervals": charts.intervals(Metric.AUC, [charts.Estimate(HOSTILE, 0.7, 0.6, 0.8)], [0.6]),
+        "calibration": prediction_charts.calibration({HOSTILE: LINEAR, "live": LINEAR}),
+        "thresholds": prediction_charts.thresholds(HOSTILE, POINTS, 0.3),
+        "roc": prediction_charts.roc({HOSTILE: [(0.0, 0.0), (0.2, 0.7), (1.0, 1.0)]}),
+        "recall": prediction_charts.precision_recall({HOSTILE: [(0.5, 0.9), (1.0, None)]}, 0.2),
+        "errors": prediction_charts.errors({HOSTILE: OFF.predictions("it") - OFF.labels}),
+        "predicted": prediction_charts.predicted_and_true(HOSTILE, OFF, "it"),
         "drift": charts.drift("distance", DRIFT),
         "training": charts.training(history([0.6, 0.5])),
         "timeline": charts.timeline([charts.Bar(HOSTILE, 0.0, 1.5, "failed")]),
-        "trend": charts.trend("auc", days, {HOSTILE: [None, *[0.7] * 8]}, [0.6]),
+        "trend": charts.trend(Metric.AUC, days, {HOSTILE: [None, *[0.7] * 8]}, [0.6]),
     }
 
 
@@ -97,9 +111,9 @@ def test_the_same_data_give_the_same_chart(drawn: dict[str, Chart]) -> None:
 
 def test_a_chart_tells_its_values_to_those_who_do_not_see_it() -> None:
     estimate = charts.Estimate("keras", 0.71234, 0.61, 0.81, passed=True)
-    assert "keras 0.7123 (0.6100 to 0.8100)" in charts.intervals("auc", [estimate])
-    assert "at 0.3 30%, 70% and 70%" in charts.thresholds("keras", POINTS, 0.3)
-    assert "at 0.9 undefined, 10% and 10%" in charts.thresholds("keras", POINTS, 0.9)
+    assert "keras 0.7123 (0.6100 to 0.8100)" in charts.intervals(Metric.AUC, [estimate])
+    assert "at 0.3 30%, 70% and 70%" in prediction_charts.thresholds("keras", POINTS, 0.3)
+    assert "at 0.9 undefined, 10% and 10%" in prediction_charts.thresholds("keras", POINTS, 0.9)
     assert "0.457 of 0.3" in charts.drift("distance", DRIFT)
     bars = [charts.Bar("Trainer.keras", 2.0, 10.0, "complete")]
     assert "Trainer.keras at 2.0 s for 10.0 s, complete" in charts.timeline(bars)
@@ -107,7 +121,7 @@ def test_a_chart_tells_its_values_to_those_who_do_not_see_it() -> None:
 
 def test_what_fails_is_told_by_its_shape_and_in_words_too() -> None:
     def shapes(passed: bool | None) -> str:
-        drawn = charts.intervals("auc", [charts.Estimate("keras", 0.7, 0.6, 0.8, passed)])
+        drawn = charts.intervals(Metric.AUC, [charts.Estimate("keras", 0.7, 0.6, 0.8, passed)])
         return re.sub(r"var\([^)]*\)|[0-9a-f]{8}-\w+", "", drawn)
 
     assert len({shapes(True), shapes(False), shapes(None)}) == 3
@@ -118,19 +132,23 @@ def test_what_fails_is_told_by_its_shape_and_in_words_too() -> None:
 
 def test_charts_without_data_are_empty_images() -> None:
     for chart in (
-        charts.intervals("auc", []),
-        charts.calibration({}),
-        charts.thresholds("keras", [], 0.5),
+        charts.intervals(Metric.AUC, []),
+        prediction_charts.calibration({}),
+        prediction_charts.thresholds("keras", [], 0.5),
+        prediction_charts.errors({}),
+        prediction_charts.predicted_and_true(
+            "keras", Points(np.zeros(0), {"it": np.zeros(0)}), "it"
+        ),
         charts.drift("distance", []),
         charts.timeline([]),
-        charts.trend("auc", [], {"champion": []}),
+        charts.trend(Metric.AUC, [], {"champion": []}),
     ):
         assert ElementTree.fromstring(chart) is not None
 
 
 def test_a_training_of_one_step_without_a_search_is_a_point() -> None:
     chart = charts.training(history([0.5], search=False))
-    assert "all rows from 0.5000 to 0.5000" in chart
+    assert "all rows from 0.5 to 0.5" in chart
     assert "held out" not in chart
 
 

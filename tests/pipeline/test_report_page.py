@@ -142,7 +142,6 @@ def test_the_values_are_those_of_the_files_to_the_last_digit(page: Page) -> None
         CALIBRATION,
         SLICE,
         SLICE + 0.06,
-        0.23456789,
         *(one.value for one in DRIFT),
         LATENCY.p50_ms,
         LATENCY.p95_ms,

@@ -75,6 +75,11 @@ class WholeRun:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def metric(self) -> Metric:
+        """What models are chosen by."""
+        return Metric.AUC
+
+    @property
     def config(self) -> PipelineConfig:
         """Its configuration."""
         card = 'card.intended_use="To be looked at."'
@@ -186,7 +191,8 @@ class WholeRun:
     def _counts(seed: int) -> curves.Counts:
         random = np.random.default_rng(seed)
         predicted = random.uniform(0.1, 0.7, 500)
-        return curves.count(random.uniform(0, 1, 500) < predicted, predicted)
+        keys = curves.keys(random.uniform(0, 1, 500) < predicted, predicted)
+        return curves.counts(np.bincount(keys, minlength=2 * curves.BINS))
 
     def _before(self, writer: Writer) -> int:
         """An earlier run, whose model is live; the id of its PushedModel."""
@@ -268,7 +274,7 @@ class WholeRun:
             for name in ("keras", "xgboost")
         )
         decided = Selection(
-            metric=Metric.AUC,
+            metric=self.metric,
             margin=0.0,
             confidence=0.95,
             replicates=1000,
