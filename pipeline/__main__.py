@@ -13,6 +13,7 @@ from pipeline.continuous import commands as continuous
 from pipeline.deploy import commands as deploy
 from pipeline.errors import UserError
 from pipeline.housekeeping import commands as housekeeping
+from pipeline.init import commands as init
 from pipeline.monitoring import commands as monitoring
 from pipeline.registry.commands import add_commands
 from pipeline.report import commands as report
@@ -20,22 +21,32 @@ from pipeline.report import commands as report
 
 def _predict(arguments: argparse.Namespace) -> None:
     from pipeline.config_file import DEFAULT, load
-    from pipeline.predict import predict_file, predict_row
+    from pipeline.predict import predict_files, predict_row
 
+    if (arguments.row is None) == (not arguments.files):
+        raise UserError("predict: expected files of raw rows, or one row: --row JSON")
     config = load(arguments.config or DEFAULT, arguments.set)
     if arguments.row is not None:
         predict_row(config, arguments.row, version=arguments.version)
     else:
-        predict_file(config, arguments.file, output=arguments.output, version=arguments.version)
+        predict_files(config, arguments.files, output=arguments.output, version=arguments.version)
 
 
 def _serve(arguments: argparse.Namespace) -> None:
     from pipeline.config_file import DEFAULT, load
-    from pipeline.serve import serve
+    from pipeline.serve import elsewhere
+    from pipeline.serve.server import serve
 
     config = load(arguments.config or DEFAULT, arguments.set)
     location = arguments.directory or config.serving_directory
-    serve(location, config.name, host=arguments.host, port=arguments.port)
+    where = {"host": arguments.host, "port": arguments.port}
+    if arguments.by == "mlflow":
+        if arguments.directory:
+            raise UserError("serve: MLflow serves what is registered; leave out --directory")
+        elsewhere.mlflow(config, **where)
+    if arguments.by == "tensorflow-serving":
+        elsewhere.tensorflow_serving(location, config.name, **where)
+    serve(location, config.name, **where)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -62,17 +73,23 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
 
+    init.add_commands(commands)
+
     command = commands.add_parser(
         "predict",
         parents=[configured],
-        help="ask the live model",
-        description="Ask the live model for the probability of the label.",
+        help="ask the live model about a row, or about all rows of files",
+        description="Ask the live model about a row, or about all rows of files: these come out "
+        "again, with its predictions and its version.",
     )
-    rows = command.add_mutually_exclusive_group(required=True)
-    rows.add_argument("--row", metavar="JSON", help='one raw row, as in \'{"carrier": "UA", …}\'')
-    rows.add_argument("file", nargs="?", type=Path, help="CSV or Parquet file of raw rows")
     command.add_argument(
-        "--output", type=Path, metavar="CSV", help="write here instead of printing"
+        "files", nargs="*", metavar="FILE", help="CSV or Parquet file, folder or glob of raw rows"
+    )
+    command.add_argument(
+        "--row", metavar="JSON", help='one raw row, as in \'{"carrier": "UA", …}\''
+    )
+    command.add_argument(
+        "--output", metavar="FILE", help="CSV or Parquet to write (default: CSV to stdout)"
     )
     command.add_argument("--version", help="a version in the serving folder (default: the newest)")
     command.set_defaults(run=_predict)
@@ -81,7 +98,15 @@ def parser() -> argparse.ArgumentParser:
         "serve",
         parents=[configured],
         help="answer over HTTP with the live model",
-        description="Answer over HTTP with the live model, and with the next one once it is there.",
+        description="Answer over HTTP with the live model, and with the next one once it is there. "
+        "GET / is a page to try one row.",
+    )
+    command.add_argument(
+        "--with",
+        dest="by",
+        choices=("mlflow", "tensorflow-serving"),
+        help="another server: MLflow's for the registered champion, or TensorFlow Serving, in "
+        "Docker, for a champion that is a SavedModel (default: the project's own, for any)",
     )
     command.add_argument(
         "--directory", metavar="DIR", help="serving folder (default: the pipeline's)"

@@ -1,0 +1,1 @@
+"""From a table to a configuration: `python -m pipeline init`."""

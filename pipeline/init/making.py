@@ -1,0 +1,314 @@
+"""From a source to a configuration: reads, understands, decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import UserError, nearest
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
+from pipeline.init import baselines, noticed, signals, splits, values
+from pipeline.init.baselines import Baselines, Inputs
+from pipeline.init.dates import DateFormat
+from pipeline.init.kinds import Guess, Kind
+from pipeline.init.noticed import Flag
+from pipeline.init.problems import Label, label_of
+from pipeline.init.signals import Target
+from pipeline.init.splits import Split
+from pipeline.init.survey import Survey, survey
+from pipeline.init.understanding import (
+    SAMPLE,
+    Column,
+    Spelling,
+    checked_label,
+    columns_of,
+    counted,
+    target_of,
+    usable,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline.sources import Source
+
+    Sides = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]
+
+_TRIED = 10_000
+"""Rows on which columns and simple models are tried."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is not guessed, as somebody has said it."""
+
+    label: str
+    problem: Problem | None = None
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
+    roles: Mapping[str, Guess] = field(default_factory=dict)
+    """Columns with a list of [features] that is asked for."""
+    drop: tuple[str, ...] = ()
+    """Columns that are not read."""
+    split_by: str | None = None
+    split_time: str | None = None
+    split_rows: bool = False
+    folds: int | None = None
+    metric: Metric | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A question with its answers, the proposed one first."""
+
+    about: str
+    question: str
+    answers: Sequence[str]
+
+
+Ask = Callable[[Doubt], int]
+"""Answers a doubt by the position of the answer."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was understood and decided."""
+
+    rows: int
+    columns: Mapping[str, Column]
+    label: Label
+    split: Split
+    baselines: Baselines
+    spelling: Spelling
+    flags: Sequence[Flag]
+    bad_rows: int = 0
+    """Rows that are dropped: of no label that counts, or with a text where a number should be."""
+    metric: Metric | None = None
+    deciding: int = 0
+    """So few rows make half of the squared error of a guess; 0: no few do."""
+
+
+def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
+    """Reads a sample and all rows, and decides.
+
+    Raises:
+        UserError: Nothing can be learned here; says why.
+    """
+    label_column = checked_label(source, wishes.label)
+    _check_names(source, wishes)
+    sample = source.sample(SAMPLE)
+    told, spelling = columns_of(source, sample, label_column, wishes.roles, wishes.drop)
+    told = {name: _settled(column, ask) for name, column in told.items()}
+    apart = [n for n, c in told.items() if c.guess.kind is Kind.IDENTIFIER]
+    readings = {name: column.reading for name, column in told.items()}
+    surveyed = survey(source.batches(list(told)), readings, apart)
+    told = counted(told, surveyed, label_column)
+    label = _label(told[label_column], surveyed, wishes, ask)
+    target, known = target_of(told[label_column], label)
+    tried = _tried(len(target.values))
+    some, rows_tried = _taken(target, tried), np.flatnonzero(known)[tried]
+    skills = _skills(told, label, some, rows_tried, surveyed)
+    told, flags = noticed.without_leaks(told, skills, label, frozenset(wishes.roles))
+    split = _split(told, label, target, known, surveyed.rows - label.left_out, wishes, ask)
+    features = usable(told, label_column)
+    rows = surveyed.rows - label.left_out
+    judging = rows if split.folds else max(1, rows // 3)
+    sides = _sides(told, rows_tried, split)
+    reached = _baselines(features, some, rows_tried, split, sides, judging)
+    regression = label.problem is Problem.REGRESSION
+    deciding = signals.deciding(target.values, judging) if regression else 0
+    flags += noticed.flags(told, label, surveyed, spelling, split)
+    flags += noticed.few_decide(deciding, target, label)
+    flags += noticed.no_signal(reached, label)
+    flags += [Flag("split", split.column, split.why)] if split.column else []
+    missing = _missing(spelling, told)
+    return Understood(
+        rows=surveyed.rows,
+        columns=told,
+        label=label,
+        split=split,
+        baselines=reached,
+        spelling=replace(spelling, missing=missing),
+        flags=flags,
+        bad_rows=label.left_out + sum(c.strays for n, c in told.items() if n != label_column),
+        metric=wishes.metric,
+        deciding=deciding,
+    )
+
+
+def _check_names(source: Source, wishes: Wishes) -> None:
+    there = source.schema.names
+    asked = dict.fromkeys((*wishes.roles, *wishes.drop), "is asked for")
+    asked |= {n: "is to split by" for n in (wishes.split_by, wishes.split_time) if n}
+    for name, why in asked.items():
+        if name not in there:
+            raise UserError(
+                f"{name!r} {why}, and there is no such column{nearest(name, there) or '.'} "
+                f"The columns are: {', '.join(there)}"
+            )
+    for column in (wishes.split_by, wishes.split_time):
+        if column in (*wishes.drop, wishes.label):
+            raise UserError(f"{column!r} is to split by: it cannot be left out, or be the label")
+    if wishes.label in (*wishes.roles, *wishes.drop):
+        raise UserError(f"--label {wishes.label}: the label cannot be a feature or be left out")
+
+
+def _settled(column: Column, ask: Ask) -> Column:
+    """The column, after a question where day and month may be the other way round."""
+    form = column.guess.setting
+    if not isinstance(form, DateFormat) or not form.ambiguous:
+        return column
+    question = f"{column.name} has dates such as {column.example}: what comes first?"
+    order = {True: "the day", False: "the month"}
+    answers = [
+        f"{order[one.index('%d') < one.index('%m')]}: {one}" for one in (form.format, form.swapped)
+    ]
+    chosen = ask(Doubt("date", question, answers))
+    if chosen == 0:
+        return column
+    settled = DateFormat(form.swapped, clock=form.clock)
+    return replace(column, guess=replace(column.guess, setting=settled))
+
+
+def _label(column: Column, surveyed: Survey, wishes: Wishes, ask: Ask) -> Label:
+    known = column.sample.drop_null()
+    unit = values.unit_of(known) if pa.types.is_string(known.type) and not wishes.classes else None
+    if unit and wishes.problem is not Problem.MULTICLASS and column.counted.distinct > 2:
+        raise UserError(
+            f"--label {column.name}: it holds {unit}, as in {column.example!r}; expected plain "
+            "numbers. Write it so, or ask for --problem multiclass if each is a class"
+        )
+    told = label_of(
+        column.name,
+        column.counted,
+        surveyed.rows,
+        problem=wishes.problem,
+        classes=wishes.classes,
+        positive=wishes.positive,
+    )
+    if not told.unclear:
+        return told
+    other = {
+        Problem.MULTICLASS: Problem.REGRESSION,
+        Problem.REGRESSION: Problem.MULTICLASS,
+    }[told.problem]
+    words = {
+        Problem.MULTICLASS: "multiclass: each number is a name",
+        Problem.REGRESSION: "regression: more is more",
+    }
+    question = f"{told.why}. What is {column.name}?"
+    if ask(Doubt("problem", question, [words[told.problem], words[other]])) == 0:
+        return told
+    return label_of(column.name, column.counted, surveyed.rows, problem=other)
+
+
+def _tried(rows: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, rows - 1, min(rows, _TRIED)).astype(np.int64))
+
+
+def _taken(target: Target, rows: NDArray[np.int64]) -> Target:
+    return replace(target, values=target.values[rows])
+
+
+def _skills(
+    columns: Mapping[str, Column],
+    label: Label,
+    target: Target,
+    rows: NDArray[np.int64],
+    surveyed: Survey,
+) -> dict[str, float]:
+    """How well each column alone predicts the label."""
+    told = {}
+    for name, column in columns.items():
+        usual = column.guess.kind not in (Kind.CONSTANT, Kind.IDENTIFIER, Kind.TEXT)
+        usual &= column.guess.is_used
+        if name == label.name or not usual:
+            continue
+        if surveyed.twins.get(name) == label.name or surveyed.twins.get(label.name) == name:
+            told[name] = 1.0
+            continue
+        is_category = column.guess.kind in (Kind.CATEGORY, Kind.BOOLEAN)
+        numbers = column.categories if is_category else column.numbers
+        told[name] = signals.skill(numbers[rows], target, is_category=is_category)
+    return told
+
+
+def _split(
+    columns: Mapping[str, Column],
+    label: Label,
+    target: Target,
+    known: NDArray[np.bool_],
+    rows: int,
+    wishes: Wishes,
+    ask: Ask,
+) -> Split:
+    asked = Split("as asked for", wishes.split_by, wishes.split_time)
+    if asked.column or wishes.split_rows:
+        return splits.checked(splits.with_folds(asked, rows, wishes.folds), columns)
+    found = splits.choices(columns, label.name, target, known, rows)
+    chosen = 0
+    if len(found.splits) > 1:
+        answers = [
+            f"{'by ' + s.column if s.column else 'each row by itself'}: {s.why}"
+            for s in found.splits
+        ]
+        chosen = ask(Doubt("split", "Which rows are to judge the models?", answers))
+    split = found.splits[chosen]
+    return split if wishes.folds is None else splits.with_folds(split, rows, wishes.folds)
+
+
+def _baselines(
+    features: Mapping[str, Column],
+    target: Target,
+    rows: NDArray[np.int64],
+    split: Split,
+    sides: Sides,
+    judging: int,
+) -> Baselines:
+    numbers, categories, texts = [], [], []
+    for column in features.values():
+        if column.guess.kind is Kind.TEXT:
+            texts.append(np.array([v or "" for v in column.sample.to_pylist()], object)[rows])
+        elif column.guess.kind in (Kind.CATEGORY, Kind.BOOLEAN) and column.is_text:
+            categories.append(column.categories[rows])
+        else:
+            numbers.append(column.numbers[rows])
+    none = np.empty((len(rows), 0))
+    inputs = Inputs(
+        np.stack(numbers, 1) if numbers else none,
+        np.stack(categories, 1) if categories else none,
+        tuple(texts),
+    )
+    return baselines.baselines(
+        inputs,
+        target,
+        folds=bool(split.folds),
+        judging=judging,
+        groups=sides[0],
+        order=sides[1],
+    )
+
+
+def _sides(columns: Mapping[str, Column], rows: NDArray[np.int64], split: Split) -> Sides:
+    """What puts the rows apart: groups, or their order in time."""
+    if split.split_by:
+        return columns[split.split_by].categories[rows], None
+    if split.split_time:
+        return None, columns[split.split_time].numbers[rows]
+    return None, None
+
+
+def _missing(spelling: Spelling, columns: Mapping[str, Column]) -> tuple[str, ...]:
+    """Every spelling of a missing value, those in rows beyond the sample too."""
+    told = dict.fromkeys(spelling.missing)
+    for column in columns.values():
+        if column.reading.as_number and column.guess.is_used:
+            told |= dict.fromkeys(set(column.counted.odd) & set(values.MISSING))
+        for number in column.reading.stand_ins:
+            told |= dict.fromkeys([f"{number:.0f}", f"{number:.1f}"])
+    return tuple(told)

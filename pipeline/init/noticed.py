@@ -1,0 +1,254 @@
+"""What a person should look at: leaks, repeated rows, odd values, rare classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
+from pipeline.init import signals, values
+from pipeline.init.baselines import Baselines
+from pipeline.init.kinds import Guess, Kind
+from pipeline.init.problems import Label
+from pipeline.init.signals import Target
+from pipeline.init.splits import Split
+from pipeline.init.survey import Survey
+from pipeline.init.understanding import Column, Spelling
+
+IMBALANCED = 0.05
+"""With fewer positives the ranking of the few is what counts."""
+
+
+_AS_TEXT = {True: "each is a category of its own", False: "read, but not predicted from"}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something to look at."""
+
+    about: str
+    """leak, identifier, constant, …"""
+    column: str | None
+    text: str
+
+
+def without_leaks(
+    columns: Mapping[str, Column], skills: Mapping[str, float], label: Label, asked: frozenset[str]
+) -> tuple[dict[str, Column], list[Flag]]:
+    """The columns, those that give the label away kept out, and what is said of them."""
+    told, flags = dict(columns), []
+    for name, skill in skills.items():
+        named_after = _named_after(name, label.name)
+        certain = skill >= signals.CERTAIN or (named_after and skill >= signals.SUSPECT - 0.1)
+        if not certain and (skill < signals.SUSPECT or columns[name].guess.kind is Kind.DATE):
+            continue
+        how = f"alone it predicts the label almost perfectly ({_skill(skill, label.problem)})"
+        also = " and is named after it" if named_after else ""
+        if certain and name not in asked:
+            why = f"a leak: {how}{also}"
+            guess = columns[name].guess
+            told[name] = replace(columns[name], guess=Guess(guess.kind, why, "keep"))
+            mend = f"kept out; if it is known before the label is, --{_flag(guess)} {name}"
+        else:
+            mend = "used; is it known before the label is? if not, --keep " + name
+        flags.append(Flag("leak", name, f"{how}{also}: {mend}"))
+    return told, flags
+
+
+def flags(
+    columns: Mapping[str, Column],
+    label: Label,
+    surveyed: Survey,
+    spelling: Spelling,
+    split: Split,
+) -> Iterator[Flag]:
+    """What else there is to say, a sentence each."""
+    for name, column in columns.items():
+        if name == label.name:
+            continue
+        yield from _of_column(column, surveyed)
+        yield from _of_spelling(column, spelling)
+    yield from _of_repeated(columns, surveyed, split)
+    yield from _of_label(label, surveyed)
+
+
+def few_decide(deciding: int, target: Target, label: Label) -> Iterator[Flag]:
+    """Says so where a few rows of far values decide how a model is judged."""
+    if deciding:
+        values_ = abs(target.values - target.values.mean())
+        least = values.figure(float(f"{sorted(values_)[-deciding]:.2g}"))
+        yield Flag(
+            "few decide",
+            label.name,
+            f"{deciding:,} of {len(values_):,} rows, {least} and more from the mean, make half of "
+            "the squared error of a guess: rmse would be theirs alone, so models are judged by "
+            "mae. Are these values real?",
+        )
+
+
+def no_signal(told: Baselines, label: Label) -> Iterator[Flag]:
+    """Says so where a simple model is no better than a guess."""
+    metric = next(iter(told.trivial))
+    if label.problem is Problem.MULTICLASS:  # Whose F1 grows with every class that is named.
+        metric = Metric.LOG_LOSS
+    if told.bound(metric) is None:
+        yield Flag(
+            "no signal",
+            label.name,
+            f"hardly better than a guess ({metric} {metric.words(told.trivial[metric])}): "
+            f"{told.model} ({metric.words(told.simple[metric])}); a run may find no model worth "
+            "pushing",
+        )
+
+
+def _skill(skill: float, problem: Problem) -> str:
+    if problem is Problem.BINARY:
+        return f"AUC {(skill + 1) / 2:.3f}"
+    if problem is Problem.REGRESSION:
+        return f"R² {skill:.3f}"
+    return f"{skill:.0%} of what a guess gets wrong is right"
+
+
+def _named_after(name: str, label: str) -> bool:
+    words = set(re.split(r"[\W_]+", name.lower()))
+    return set(re.split(r"[\W_]+", label.lower())) <= words
+
+
+def _flag(guess: Guess) -> str:
+    roles = {"numeric": "numeric", "log": "numeric", "dates": "date", "text": "text"}
+    return roles.get(guess.role, "categorical")
+
+
+def _of_column(column: Column, surveyed: Survey) -> Iterator[Flag]:
+    name, guess = column.name, column.guess
+    if guess.kind is Kind.IDENTIFIER:
+        yield Flag("identifier", name, f"{guess.why}: not predicted from")
+    elif not guess.is_read:
+        yield Flag("hardly a value", name, f"{guess.why}: not read")
+    elif guess.kind is Kind.CONSTANT:
+        yield Flag("constant", name, f"{guess.why}: not predicted from")
+    elif name in surveyed.twins:
+        yield Flag("duplicate column", name, f"holds the same as {surveyed.twins[name]}: left out")
+    if guess.kind is Kind.DATE and guess.setting is not None:
+        yield Flag("date", name, f"read {guess.setting}: becomes its parts and its age")
+        if guess.setting.ambiguous:
+            yield Flag(
+                "ambiguous date",
+                name,
+                f"day and month may be the other way round; read as {guess.setting.format}; if "
+                f'not, --date {name}="{guess.setting.swapped}"',
+            )
+    known = column.sample.drop_null()
+    if guess.kind not in (Kind.DATE, Kind.BOOLEAN) and len(known):
+        yield from _of_texts(column)
+    counted = column.counted
+    if counted.values and guess.kind is not Kind.CONSTANT:
+        value, count = counted.values.most_common(1)[0]
+        if count >= 0.995 * surveyed.rows:
+            rest = surveyed.rows - count - counted.missing
+            yield Flag("constant", name, f"{value} in all but {rest:,} rows: nearly a constant")
+    if counted.missing > 0.5 * surveyed.rows and guess.kind is not Kind.CONSTANT:
+        share = counted.missing / surveyed.rows
+        yield Flag("missing", name, f"missing in {share:.0%} of the rows: that itself is an input")
+
+
+def _of_texts(column: Column) -> Iterator[Flag]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = column.sample.drop_null()
+    if not pa.types.is_string(known.type):
+        return
+    if unit := values.unit_of(known):
+        yield Flag(
+            "unit",
+            column.name,
+            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To use it as a "
+            "number, take what is no digit out of the file, and come again",
+        )
+        return
+    spelled = values.is_number(known)
+    share = pc.mean(spelled.cast("int8")).as_py()
+    codes = pc.all(pc.match_substring_regex(known, r"^\d+$")).as_py()
+    if 0.05 < share < 0.95 and not codes:
+        other = pc.index(spelled, False).as_py()
+        yield Flag(
+            "mixed types",
+            column.name,
+            f"{share:.0%} are numbers and the rest is text, as in {known[other].as_py()!r}: "
+            "read as text",
+        )
+
+
+def _of_spelling(column: Column, spelling: Spelling) -> Iterator[Flag]:
+    """What is said of texts in a column of numbers or dates, and of numbers that are none."""
+    name, odd = column.name, column.counted.odd
+    missing = [text for text in odd or spelling.odd.get(name, ()) if text in values.MISSING]
+    listed = ", ".join(map(repr, missing[:5])) + (", …" if len(missing) > 5 else "")
+    if missing and not spelling.missing:
+        yield Flag("mixed types", name, f"numbers or dates, but for {listed}: read as text")
+    elif missing:
+        rows = sum(odd[text] for text in missing)
+        where = f" in {rows:,} rows" if rows else ""
+        yield Flag("missing value", name, f"{listed}{where} means that there is none")
+    if strays := column.strays:
+        told = [text for text in odd if text not in values.MISSING]
+        listed = ", ".join(map(repr, told[:3])) + (", …" if len(told) > 3 else "")
+        where = f"in {strays:,} rows, the first of them row {column.counted.odd_row:,}"
+        yield Flag(
+            "mixed types",
+            name,
+            f"{listed} {where}, is no number: such rows are dropped. Correct them, or, if it means "
+            "that there is none, add it to csv.null_values: then it does so in every column",
+        )
+    if name in spelling.stand_ins:
+        value = values.shown(spelling.stand_ins[name])
+        known = bool(column.reading.stand_ins)
+        mend = "in null_values" if known else "it is read as a number; write it as missing"
+        yield Flag("missing value", name, f"{value} seems to mean that there is none: {mend}")
+
+
+def _of_repeated(columns: Mapping[str, Column], surveyed: Survey, split: Split) -> Iterator[Flag]:
+    """What is said of rows that are there twice: a row's values decide on which side it is."""
+    rows, repeated, alike = surveyed.rows, surveyed.repeated, surveyed.alike
+    if repeated:
+        yield Flag(
+            "duplicate rows",
+            None,
+            f"{repeated:,} of {rows:,} rows are as another one in every column. They are on one "
+            "side of the split, and count twice: take them out, if they are the same thing",
+        )
+    if alike > repeated and not split.column and not split.folds:
+        apart = [n for n, c in columns.items() if c.guess.kind is Kind.IDENTIFIER]
+        yield Flag(
+            "duplicate rows",
+            None,
+            f"{alike - repeated:,} of {rows:,} rows are as another one but for {', '.join(apart)}, "
+            "and may be on both sides of the split, which flatters the models: "
+            f"--drop {','.join(apart)} keeps them together",
+        )
+
+
+def _of_label(label: Label, surveyed: Survey) -> Iterator[Flag]:
+    missing = surveyed.columns[label.name].missing
+    if missing:
+        yield Flag("label", label.name, f"missing in {missing:,} rows, which are dropped")
+    if label.left_out > missing:
+        others = label.left_out - missing
+        yield Flag("label", label.name, f"of another class in {others:,} rows, which are dropped")
+    if label.problem is Problem.REGRESSION:
+        return
+    at = label.counts.index(min(label.counts))
+    rare = f"{label.classes[at]} is {label.rarest:.1%} of the rows ({label.counts[at]:,})"
+    if label.problem is Problem.BINARY and label.rarest < IMBALANCED:
+        yield Flag(
+            "imbalance",
+            label.name,
+            f"{rare}: accuracy would be {1 - label.rarest:.1%} for a model that never says so; "
+            "judged by pr_auc, which looks at the rare ones alone. train.class_weight = "
+            '"balanced" would shift the probabilities',
+        )
+    elif label.problem is Problem.MULTICLASS and label.rarest < 0.3 / len(label.classes):
+        yield Flag("rare class", label.name, f"{rare}: macro F1 counts each class alike")

@@ -1,0 +1,284 @@
+"""The settings that suit what was understood, each with its reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
+from pipeline.init import dates
+from pipeline.init.baselines import Baselines
+from pipeline.init.kinds import Guess, Kind
+from pipeline.init.noticed import IMBALANCED
+from pipeline.init.problems import Label
+from pipeline.init.splits import Split
+from pipeline.init.understanding import Column
+
+LISTS = ("numeric", "log", "categorical", "target_encoded", "keep")
+TABLES = ("cyclical", "bucketized", "hashed", "dates", "text")
+_SLICE_VALUES, _SLICES, _SLICE_ROWS = 12, 3, 50
+_MANY_ROWS = 2_000_000
+_GUARDED_ROWS, _GUARDED_OF_CLASS = 500, 50
+"""Rows of a slice, and of its rarest class, that it takes to judge it."""
+_NOT_WORSE, _NOT_WORSE_SLICE = 0.02, 0.05
+"""How much worse than the live model a new one may be, as `Threshold.max_regression` says."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setting, and why."""
+
+    key: str
+    value: Any
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the configuration."""
+
+    name: str
+    lines: Sequence[Line]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the settings depend on."""
+
+    name: str
+    rows: int
+    where: str
+    """Where the rows are, in words."""
+    location: Mapping[str, Any]
+    """The keys of [data] that say it."""
+    schema_file: str
+    columns: Mapping[str, Column]
+    label: Label
+    split: Split
+    baselines: Baselines
+    bad_rows: int = 0
+    """Rows that are dropped: of no label that counts, or with a text where a number should be."""
+    metric: Metric | None = None
+    """Asked for."""
+    deciding: int = 0
+    """So few rows make half of the squared error of a guess; 0: no few do."""
+    frameworks: Sequence[str] = ("keras", "pytorch", "sklearn", "xgboost")
+    """Those to train."""
+
+    @property
+    def best_in(self) -> Metric:
+        """What the best model is best in."""
+        if self.metric is not None:
+            return self.metric
+        if self.deciding:
+            return Metric.MAE
+        rare = self.label.problem is Problem.BINARY and self.label.rarest < IMBALANCED
+        return Metric.PR_AUC if rare else Metric.of(self.label.problem)[0]
+
+
+def proposal(facts: Facts) -> list[Part]:
+    """The whole configuration, section by section."""
+    return [
+        Part("", [Line("name", facts.name)]),
+        _data(facts),
+        *_features(facts),
+        Part("gate", list(_gate(facts)), "what stops a run before anything is trained"),
+        *_train(facts),
+        *_evaluate(facts),
+        Part("select", [Line("metric", str(facts.best_in), _best_why(facts))]),
+        *_continuous(facts),
+        _card(facts),
+    ]
+
+
+def _data(facts: Facts) -> Part:
+    lines = [Line(key, value) for key, value in facts.location.items() if key != "csv"]
+    lines.append(Line("schema_file", facts.schema_file, "types and domains: look it through"))
+    split = facts.split
+    if split.split_by:
+        lines.append(Line("split_by", split.split_by, split.why))
+    if split.split_time:
+        lines.append(Line("split_time", split.split_time, split.why))
+    if not split.column and not split.folds:
+        lines.append(Line("train_buckets", 2, f"two thirds of the rows train: {split.why}"))
+        lines.append(Line("eval_buckets", 1))
+    if facts.bad_rows:
+        share = facts.bad_rows / facts.rows
+        without, rest = facts.label.left_out, facts.bad_rows - facts.label.left_out
+        whys = [f"{without:,} rows have no label that counts"] if without else []
+        whys += [f"{rest:,} have a text where a number should be"] if rest else []
+        why = " and ".join(whys)
+        lines.append(Line("on_bad_row", "drop", why))
+        most = min(1.0, round(max(0.01, 1.5 * share + 0.005), 3))
+        lines.append(Line("max_bad_fraction", most, "more, and the run stops"))
+    if facts.rows > _MANY_ROWS:
+        lines.append(Line("memory_budget", 2.0, "GiB of rows in memory; more stay on disk"))
+    csv = facts.location.get("csv", {})
+    lines += [Line(f"csv.{key}", value, _CSV.get(key, "")) for key, value in csv.items()]
+    return Part("data", lines, facts.where)
+
+
+_CSV = {"null_values": "what means that there is no value"}
+
+
+def _features(facts: Facts) -> Iterator[Part]:
+    label = facts.label
+    lines = [Line("label", label.name), Line("problem", str(label.problem), label.why)]
+    if label.classes and label.classes != ("0", "1"):
+        why = "the second is the positive one" if len(label.classes) == 2 else ""
+        lines.append(Line("classes", list(label.classes), why))
+    ours = [c for c in facts.columns.values() if c.name != label.name]
+    for role in LISTS:
+        listed = {c.name: c.guess.why for c in ours if c.guess.role == role}
+        if listed:
+            lines.append(Line(role, listed))
+    yield Part("features", lines, "each column's list, and why")
+    for role in TABLES:
+        rows = [Line(c.name, _setting(c.guess), c.guess.why) for c in ours if c.guess.role == role]
+        if rows:
+            yield Part(f"features.{role}", rows)
+
+
+def _setting(guess: Guess) -> Any:
+    if guess.role != "dates":
+        return guess.setting
+    parts = ["month", "weekday", *(["hour"] if guess.setting.clock else [])]
+    told: dict[str, Any] = {"parts": parts}
+    if guess.setting.format != dates.ISO:
+        told = {"format": guess.setting.format, **told}
+    return told
+
+
+def _gate(facts: Facts) -> Iterator[Line]:
+    least = max(1, min(100, facts.rows // 2))
+    yield Line("min_rows", least, f"there are {facts.rows:,} now")
+
+
+def _train(facts: Facts) -> Iterator[Part]:
+    why = "pytorch where it is installed" if "pytorch" in facts.frameworks else ""
+    line = Line("frameworks", list(facts.frameworks), why)
+    yield Part("train", [line], "hyper-parameters that are not set here go by the number of rows")
+    if facts.rows > _MANY_ROWS:
+        why = f"{facts.rows:,} rows are many: fewer steps over them"
+        for network in {"keras", "pytorch"} & {*facts.frameworks}:
+            yield Part(f"train.{network}", [Line("batch_size", 4096, why)])
+
+
+def _evaluate(facts: Facts) -> Iterator[Part]:
+    metrics = [str(metric) for metric in Metric.of(facts.label.problem)]
+    lines = [Line("metrics", metrics)]
+    if slices := _slices(facts):
+        lines.append(Line("slices", [[name] for name in slices], "few values with enough rows"))
+        if guards := [guard for name in slices if (guard := _guard(facts, name))]:
+            lines.append(Line("guards", guards, "no group pays for the average"))
+    if facts.label.problem is Problem.BINARY and facts.label.rarest < 0.25:
+        positives = facts.label.counts[1] / sum(facts.label.counts)
+        threshold = float(f"{min(0.9, max(0.02, positives)):.2g}")
+        lines.append(Line("decision_threshold", threshold, "the positives' share"))
+    yield Part("evaluate", lines)
+    if facts.split.folds:
+        yield Part(
+            "evaluate.cross_validation",
+            [Line("folds", facts.split.folds), Line("repeats", facts.split.repeats)],
+            f"{facts.rows:,} rows are few: each judges models that have not learned from it",
+        )
+    if bounds := list(_thresholds(facts)):
+        yield Part(
+            "evaluate.thresholds",
+            bounds,
+            "between a guess and a simple model: who passes has learned something",
+        )
+
+
+def _thresholds(facts: Facts) -> Iterator[Line]:
+    told, best = facts.baselines, facts.best_in
+    for metric in dict.fromkeys((best, Metric.LOG_LOSS)):
+        if metric not in told.trivial:
+            continue
+        bound = told.bound(metric)
+        low, high = told.trivial[metric], told.simple[metric]
+        if bound is None and metric is not best:
+            continue
+        said = f"a guess has {metric.words(low)}, {told.model} {metric.words(high)}"
+        if bound is None:
+            value, why = low, "which is hardly better: no more is asked for"
+        else:
+            value, why = bound
+        rule: dict[str, float] = {
+            "min" if metric.higher_is_better else "max": float(f"{value:.5g}")
+        }
+        if metric is best:
+            rule["max_regression"] = _NOT_WORSE
+        yield Line(str(metric), rule, f"{said}: {why}")
+
+
+def _slices(facts: Facts) -> list[str]:
+    """Columns of few values, each with enough rows to be judged by, those of the fewest first."""
+    share = 1.0 if facts.split.folds else 1 / 3
+    found = []
+    for column in facts.columns.values():
+        if column.name == facts.label.name or column.counted.values is None:
+            continue
+        codes = column.guess.role == "categorical" or column.guess.kind is Kind.BOOLEAN
+        counts = [n for _, n in column.counted.values.most_common()]
+        enough = len(counts) > 1 and counts[1] * share >= _SLICE_ROWS
+        if codes and enough and len(counts) <= _SLICE_VALUES and column.counted.whole_or_text:
+            found.append((len(counts), column.name))
+    return [name for _, name in sorted(found)[:_SLICES]]
+
+
+def _guard(facts: Facts, column: str) -> dict[str, Any] | None:
+    """A bound for the slices of a column, where they have rows enough not to be noise."""
+    counts = facts.columns[column].counted.values or {}
+    share = 1.0 if facts.split.folds else 1 / 3
+    least = _GUARDED_ROWS
+    if facts.label.counts:
+        least = max(least, math.ceil(_GUARDED_OF_CLASS / facts.label.rarest))
+    if sum(count * share >= least for count in counts.values()) < 2:
+        return None
+    rule = {"columns": [column], "metric": str(facts.best_in), "max_regression": _NOT_WORSE_SLICE}
+    return {**rule, "min_rows": least}
+
+
+def _best_why(facts: Facts) -> str:
+    if facts.deciding and facts.metric is None:
+        return f"{facts.deciding:,} rows make half of the squared error, so not rmse"
+    return "the best model is best in this"
+
+
+def _continuous(facts: Facts) -> Iterator[Part]:
+    if "{SPAN" not in f"{facts.location.get('pattern')}{facts.location.get('query')}":
+        return
+    why = "retrain when a new span scores so much worse"
+    why += ", as a share" if facts.best_in.is_relative else ""
+    yield Part(
+        "continuous.performance",
+        [Line(str(facts.best_in), {"max_fall": 0.1}, why)],
+        "when `python -m pipeline continuous` retrains, beside drift",
+    )
+
+
+def _card(facts: Facts) -> Part:
+    label = facts.label
+    what = {
+        Problem.BINARY: f"how likely it is that {label.name} is {(*label.classes, '', '')[1]}",
+        Problem.MULTICLASS: f"which of {len(label.classes)} values {label.name} has",
+        Problem.REGRESSION: f"the value of {label.name}",
+    }[label.problem]
+    return Part(
+        "card",
+        [
+            Line("intended_use", f"To predict {what}.", "edit: what for, and who acts on it"),
+            Line("out_of_scope", "", "edit: what it is not for, though it may seem so"),
+            Line(
+                "data", f"{facts.rows:,} rows, {facts.where}.", "edit: whom or what they stand for"
+            ),
+            Line("limits", "", "edit: groups, seasons, values that it has not seen"),
+            Line("owners", [], "edit: who answers for it"),
+        ],
+        "what only people know; each run's report has the facts",
+    )

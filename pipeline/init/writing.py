@@ -1,0 +1,98 @@
+"""Writes the two files, both or none, and only what loads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import PROJECT, absolute
+from pipeline.config_file import load
+from pipeline.errors import UserError
+from pipeline.init.making import Understood
+from pipeline.init.proposal import Facts, proposal
+from pipeline.init.schema import schema
+from pipeline.init.toml import toml
+
+if TYPE_CHECKING:
+    from pipeline.sources import Source
+
+
+def facts_of(
+    found: Understood,
+    source: Source,
+    name: str,
+    files: tuple[Path, Path],
+    *,
+    asked: str,
+    frameworks: Sequence[str],
+) -> Facts:
+    """All that the settings depend on.
+
+    Args:
+        found: What was understood.
+        source: Where the rows are.
+        name: The pipeline's name.
+        files: The configuration and the schema.
+        asked: The source as it was named: {SPAN} in it stays.
+        frameworks: Those to train.
+    """
+    location: dict[str, Any] = source.location.settings()
+    if "{SPAN" in asked and "pattern" in location:
+        parts = asked.split("/")[-1 - location["pattern"].count("/") :]
+        location["pattern"] = "/".join(parts)
+    if found.spelling.missing:
+        known = source.location.csv.null_values
+        told = list(dict.fromkeys((*known, *found.spelling.missing)))
+        location["csv"] = {**location.get("csv", {}), "null_values": told}
+    return Facts(
+        name=name,
+        rows=found.rows,
+        where=source.describe(),
+        location=location,
+        schema_file=_relative(files[1]),
+        columns={n: c for n, c in found.columns.items() if c.guess.is_read},
+        label=found.label,
+        split=found.split,
+        baselines=found.baselines,
+        bad_rows=found.bad_rows,
+        metric=found.metric,
+        deciding=found.deciding,
+        frameworks=frameworks,
+    )
+
+
+def write(facts: Facts, files: tuple[Path, Path], *, command: str) -> None:
+    """Writes the configuration and the schema, each whole.
+
+    Raises:
+        UserError: The configuration would not load, or the folder cannot be written to.
+    """
+    config, schema_file = files
+    editors = ["#:schema ./schema.json"] if (config.parent / "schema.json").is_file() else []
+    head: Sequence[str] = (
+        *editors,
+        f"# What `{command}`",
+        "# made of the data. Each guess has its reason beside it: edit it, if it is wrong. What",
+        "# settings mean, and which there are: pipeline/config.py and the *_config.py beside it.",
+    )
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=config.parent, prefix=".init-") as folder:
+            new = Path(folder) / config.name, Path(folder) / schema_file.name
+            new[0].write_text(toml(proposal(facts), head), encoding="utf-8")
+            new[1].write_text(
+                schema(facts.columns, facts.label, facts.split, facts.rows), encoding="utf-8"
+            )
+            load(new[0])
+            new[1].replace(schema_file)
+            new[0].replace(config)
+    except OSError as error:
+        raise UserError(f"{config.parent}: cannot be written to: {error.strerror}") from None
+
+
+def _relative(file: Path) -> str:
+    """A location as a configuration has it: relative to the project where it is below that."""
+    file = Path(absolute(str(file.absolute())))
+    return str(file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file)

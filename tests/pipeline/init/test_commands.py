@@ -1,0 +1,259 @@
+"""`python -m pipeline init`: from a table to two files that the pipeline takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from pipeline.__main__ import main
+from pipeline.config import PROJECT, PipelineConfig
+from pipeline.config_file import load
+from tests.pipeline.init import tables
+
+
+def init(file: Path, *words: str, rc: int = 0) -> PipelineConfig | None:
+    """Runs the command; the configuration that it wrote."""
+    assert main(["init", str(file), *words, "--directory", str(file.parent / "configs")]) == rc
+    return load(file.parent / "configs" / f"{file.stem}.toml") if rc == 0 else None
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return tables.write(tmp_path, tables.shop(), "shop.csv")
+
+
+def test_a_table_becomes_a_configuration_that_loads(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = init(shop, "--label", "late")
+    assert config is not None
+    features = config.features
+    assert (features.problem, features.classes) == ("binary", ("in time", "late"))
+    assert features.numeric == ("age",)
+    assert features.log == ("income",)
+    assert features.categorical == ("town", "member")
+    assert features.dates["joined"].format == "%d.%m.%Y"
+    assert list(features.text) == ["remark"]
+    assert features.keep == ("row", "shop")
+    assert "N/A" in config.data.csv.null_values
+    assert config.evaluate.cross_validation is not None
+    assert 0.5 < (config.evaluate.thresholds[config.select.metric].min or 0) < 1
+    said = capsys.readouterr().out
+    for words in ("another number in each row", "N/A", "5 folds, 4 times", "make run CONFIG="):
+        assert words in said
+
+
+def test_the_schema_leaves_room_for_new_data(shop: Path) -> None:
+    init(shop, "--label", "late")
+    text = (shop.parent / "configs" / "shop.schema.pbtxt").read_text()
+    schema = text_format.Parse(text, schema_pb2.Schema())
+    found = {feature.name: feature for feature in schema.feature}
+    age, income, town = found["age"], found["income"], found["town"]
+    assert age.type == schema_pb2.INT
+    assert age.int_domain.min <= 0
+    assert age.int_domain.max >= 130
+    assert age.presence.min_fraction == pytest.approx(0.9)
+    assert income.presence.min_fraction < 0.9
+    assert list(town.string_domain.value) == ["Bonn", "Kiel", "Ulm"]
+    assert town.distribution_constraints.min_domain_mass == pytest.approx(0.9)
+    assert list(found["late"].string_domain.value) == ["in time", "late"]
+    assert found["late"].presence.min_fraction == 1.0
+
+
+def test_every_guess_is_a_flag(shop: Path) -> None:
+    words = ["--positive", "in time", "--categorical", "age", "--keep", "remark,town"]
+    words += ["--drop", "shop", "--date", "joined=%m.%d.%Y", "--folds", "0", "--metric", "f1"]
+    config = init(shop, "--label", "late", *words, rc=2)
+    assert config is None  # Of which most are no dates.
+    words[words.index("joined=%m.%d.%Y")] = "joined=%d.%m.%Y"
+    config = init(shop, "--label", "late", *words)
+    assert config is not None
+    assert config.features.classes == ("late", "in time")
+    assert "age" in config.features.categorical
+    assert {"remark", "town"} <= set(config.features.keep)
+    assert "shop" not in config.features.columns
+    assert config.evaluate.cross_validation is None
+    assert config.select.metric == "f1"
+
+
+def test_nothing_is_overwritten_without_force(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(shop, "--label", "late")
+    written = shop.parent / "configs" / "shop.toml"
+    written.write_text("mine")
+    init(shop, "--label", "late", rc=2)
+    assert "shop.toml is there already; --force overwrites it" in capsys.readouterr().err
+    assert written.read_text() == "mine"
+    init(shop, "--label", "late", "--force")
+
+
+def test_both_files_are_written_or_none(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.init.writing.toml", lambda *_: "[data]\nno = 1\n")
+    init(shop, "--label", "late", rc=2)
+    assert not list((shop.parent / "configs").iterdir())
+
+
+def test_the_same_is_told_as_json(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init(shop, "--label", "late", "--json")
+    told = json.loads(capsys.readouterr().out)
+    columns = {column["name"]: column for column in told["columns"]}
+    assert (columns["income"]["kind"], columns["income"]["distinct_exact"]) == ("number", True)
+    assert 0 < columns["income"]["missing"] < 0.5
+    assert {"missing value", "constant", "identifier"} <= {flag["about"] for flag in told["flags"]}
+    assert told["baselines"]["trivial"]["auc"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--label", "lat"], "--label lat: there is no such column; did you mean late?"),
+        ([], "--label is missing: which column is to be predicted? There are: row, age"),
+        (["--label", "late", "--numeric", "town"], "'town' is asked for as a number, and holds"),
+        (["--label", "late", "--text", "age"], "'age' is asked for as a text, and holds numbers"),
+        (["--label", "late", "--date", "age"], "'age' is asked for as a date, and no value is one"),
+        (["--label", "late", "--cyclical", "age"], "expected its period, as in age=24"),
+        (["--label", "late", "--keep", "agee"], "there is no such column; did you mean age?"),
+        (["--label", "late", "--numeric", "age", "--keep", "age"], "'age' is asked for twice"),
+        (["--label", "late", "--drop", "late"], "the label cannot be a feature or be left out"),
+        (["--label", "late", "--split-by", "town"], "3 different values, and 5 are needed"),
+        (["--label", "late", "--split-time", "income"], "45 rows have no value there"),
+        (["--label", "late", "--split-by", "late"], "it cannot be left out, or be the label"),
+        (["--label", "late", "--name", "My Shop"], "expected lower case letters, digits and"),
+        (["--label", "shop"], "all 400 rows have the same value, 'north'"),
+        (
+            ["--label", "late", "--keep", "age,income,town,member,joined,remark"],
+            "no column is left to predict from",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_words_and_nothing_is_written(
+    shop: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    init(shop, *words, rc=2)
+    assert said in capsys.readouterr().err
+    assert not (shop.parent / "configs").exists()
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What a person types, in this order."""
+    given: list[str] = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: given.pop(0))
+    yield given
+    assert not given
+
+
+def test_a_person_is_asked_what_cannot_be_known(tmp_path: Path, answers: list[str]) -> None:
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        "day": [f"{d}/{m}/2024" for d, m in random.integers(1, 13, (600, 2))],
+        "patient_id": random.integers(0, 120, 600),
+        "dose": random.normal(size=600).round(3),
+        "stage": random.integers(0, 5, 600),
+    }
+    file = tables.write(tmp_path, columns)
+    answers += ["", "stage", "7", "2", "2", ""]
+    config = init(file)
+    assert config is not None
+    assert config.features.label == "stage"
+    assert config.features.dates["day"].format == "%d/%m/%Y"
+    assert config.features.problem == "regression"
+    assert config.data.split_by == "patient_id"
+
+
+def test_columns_of_any_name_come_through(tmp_path: Path) -> None:
+    names = ['a"b', "two\nlines", "a.b", "c=d", "e,f", "it's", "#hash", "日本"]
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {name: random.normal(size=80).round(3) for name in names}
+    columns["#hash"] = random.choice(['"', "#", "v\nw"], 80)
+    columns["y"] = [0, 1] * 40
+    config = init(tables.write(tmp_path, columns), "--label", "y", "--keep", "e,f")
+    assert config is not None
+    assert set(config.features.columns) == {*names, "y"}
+    assert config.features.keep == ("e,f",)
+
+
+def test_yes_asks_nothing(tmp_path: Path, answers: list[str]) -> None:
+    columns = {"day": ["1/2/2024", "3/4/2024"] * 40, "y": [0, 1] * 40, "x": list(range(40)) * 2}
+    assert init(tables.write(tmp_path, columns), "--label", "y", "--yes") is not None
+    assert not answers
+
+
+def test_rows_that_follow_one_another_in_time_are_split_by_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    columns = {
+        "at": [f"2024-{i // 28 % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(336)],
+        "x": random.normal(size=336).round(3),
+        "y": random.normal(size=336).round(3),
+    }
+    config = init(tables.write(tmp_path, columns), "--label", "y")
+    assert config is not None
+    assert config.data.split_time == "at"
+    assert config.evaluate.cross_validation is None  # Folds would mix what was and what will be.
+
+
+def test_what_gives_the_label_away_is_kept_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tables.shop()
+    columns["late_since"] = ["2024-05-01" if one == "late" else "" for one in columns["late"]]
+    columns["twin"] = columns["age"]
+    config = init(tables.write(tmp_path, columns), "--label", "late")
+    assert config is not None
+    assert {"late_since", "twin"} <= set(config.features.keep)
+    said = capsys.readouterr().out
+    assert "alone it predicts the label almost perfectly (AUC 1.000) and is named after" in said
+    assert "holds the same as age" in said
+
+
+def test_a_span_in_the_name_stays_in_the_pattern(tmp_path: Path) -> None:
+    for span in ("01", "02"):
+        (tmp_path / "in" / f"span-{span}").mkdir(parents=True)
+        tables.write(tmp_path / "in" / f"span-{span}", tables.shop(60), "shop.csv")
+    source = f"{tmp_path}/in/span-{{SPAN:2}}/*.csv"
+    assert main(["init", source, "--label", "late", "--directory", str(tmp_path)]) == 0
+    config = load(tmp_path / "in.toml")
+    assert config.data.pattern == "span-{SPAN:2}/*.csv"
+    assert config.data.has_spans
+
+
+def test_rows_without_a_label_are_dropped(tmp_path: Path) -> None:
+    columns = tables.shop()
+    columns["late"][:20] = [""] * 20
+    config = init(tables.write(tmp_path, columns), "--label", "late")
+    assert config is not None
+    assert config.data.on_bad_row == "drop"
+    assert 20 / 400 < config.data.max_bad_fraction < 0.2
+
+
+def test_few_positives_are_judged_by_their_ranking(tmp_path: Path) -> None:
+    columns = tables.shop(600)
+    columns["late"] = [int(i % 40 == 0) for i in range(600)]
+    config = init(tables.write(tmp_path, columns), "--label", "late")
+    assert config is not None
+    assert config.select.metric == "pr_auc"
+
+
+def test_it_answers_without_tensorflow(shop: Path) -> None:
+    words = ["init", str(shop), "--label", "late", "--directory", str(shop.parent)]
+    script = (
+        "import sys\nfrom pipeline.__main__ import main\n"
+        f"code = main({words!r})\n"
+        "heavy = [m for m in ('tensorflow', 'tfx', 'apache_beam', 'keras') if m in sys.modules]\n"
+        "print(code, heavy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
