@@ -85,7 +85,7 @@ def seconds(work: Work, examples: Examples) -> tuple[float, float]:
 
 def ingest(data: Path, pattern: str, config: PipelineConfig, out: Path) -> Examples:
     """Ingests the files in `data` as `config` says, by this project's ExampleGen."""
-    table = load_table(config.data.schema_file, config.features)
+    table = load_table(config.data.schema_file, config.features, split_time=config.data.split_time)
     inputs = utils.make_default_input_config(pattern)
     examples = examples_in(out)
     properties = {

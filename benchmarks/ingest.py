@@ -30,6 +30,7 @@ from custom_components.example_gen import IngestSettings, executor
 from custom_components.example_gen.columns import table_from_schema
 from pipeline.config import PROJECT
 from pipeline.data_config import DataConfig
+from pipeline.features_config import FeaturesConfig
 
 FLIGHTS = PROJECT / "data" / "flights"
 WARM_UP_ROWS = 2000
@@ -47,7 +48,7 @@ def write_flights(rows: int, folder: Path) -> Path:
 def tabular(data: Path, out: Path) -> int:
     """Ingests by the component of this repository; returns the rows that it counted."""
     schema = tfdv.load_schema_text(str(FLIGHTS / "schema.pbtxt"))
-    table = table_from_schema(schema, names=[], label="late")
+    table = table_from_schema(schema, FeaturesConfig(label="late", numeric=("temp",)))
     settings = IngestSettings.of(DataConfig(path=str(data), split_by="date"))
     properties = {"settings": settings.model_dump_json(), "table": table.model_dump_json()}
     examples = _examples(out)

@@ -14,10 +14,12 @@ import psutil
 
 from benchmarks import (
     report,
+    report_datasets,
     report_frameworks,
     report_lineage,
     report_node_start,
     report_orchestrators,
+    report_predict,
 )
 
 SECTIONS = {
@@ -27,11 +29,13 @@ SECTIONS = {
     "training": ("Training", report.training),
     "taxi": ("Beside TFX's taxi template", report.taxi),
     "frameworks": ("Several frameworks", report_frameworks.frameworks),
+    "predict": ("Batch inference", report_predict.predict),
     "startup": ("Start-up", report.startup),
     "node_start": ("The start of a node", report_node_start.node_start),
     "orchestrators": ("What orchestrators cost", report_orchestrators.orchestrators),
     "lineage": ("Questions to the metadata store", report_lineage.lineage),
     "growth": ("Growth", report.growth),
+    "datasets": ("Public data sets", report_datasets.datasets),
 }
 """The benchmarks in the order in which they run: title, and what renders their figures."""
 

@@ -117,6 +117,12 @@ def frameworks() -> dict[str, Any]:
     }
 
 
+def predict() -> dict[str, Any]:
+    one = {"seconds": 4.0, "cpu_seconds": 8.0, "peak_mb": 900}
+    names = ("copy", "keras", "sklearn", "xgboost")
+    return {"rows": 1_000_000, "rounds": 3, "cores": 2, "frameworks": dict.fromkeys(names, one)}
+
+
 def node_start() -> dict[str, Any]:
     def start(seconds: float, *imported: str) -> dict[str, Any]:
         part = 3.0 if "tensorflow" in imported else 0.0
@@ -201,5 +207,34 @@ def year(policy: float = 0.505, trainings: int = 2, candidate: float = 0.71) -> 
             "frozen": rule("frozen", 0.52, 0),
             "expanding": rule("each month", 0.5, 4),
             "policy": rule("the policy", policy, trainings - 1),
+        },
+    }
+
+
+def datasets() -> dict[str, Any]:
+    """A set whose champion is good enough, one whose is not, and one that failed."""
+    one = {
+        "problem": "multiclass",
+        "rows": 178,
+        "columns": 14,
+        "kinds": "13 numeric",
+        "judged_on": "all rows",
+        "metric": "macro_f1",
+        "champion": "sklearn",
+        "reason": "sklearn is the best",
+        "candidates": {"sklearn": 0.975},
+        "ours": 0.975,
+        "reference": 0.983,
+        "behind": 0.008,
+        "init_seconds": 2.0,
+        "run_seconds": 40.5,
+    }
+    errors = {"metric": "rmse", "ours": 58.2, "reference": 55.0, "behind": 0.058}
+    return {
+        "trials": 40,
+        "sets": {
+            "wine": one,
+            "diabetes": one | errors | {"problem": "regression"},
+            "cars": {"failure": "Preflight failed: no rows"},
         },
     }

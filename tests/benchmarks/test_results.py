@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import report, results
+from benchmarks import report, report_predict, results
 from tests.benchmarks import figures
 
 
@@ -61,6 +61,12 @@ def test_growth_gives_the_ratios_or_says_that_a_size_failed() -> None:
     assert "peak memory of 5,000,000 rows to 150,000: unknown: a size failed" in text
     assert "5,000,000 rows failed: ExampleGen failed" in text
     assert cells(text)["Trainer.keras"][0] == "9.0 s, - MB"
+
+
+def test_batch_inference_tells_rows_a_second_and_how_far_the_target_is() -> None:
+    text = report_predict.predict(figures.predict())
+    assert cells(text)["xgboost"] == ["4.00", "250,000", "8.00", "900"]
+    assert "250,000 rows/s (target: 200,000 at least)" in text
 
 
 def test_startup_shows_the_command_that_failed() -> None:
