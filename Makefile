@@ -8,10 +8,14 @@ export PYTHON
 unexport ARGS EXTRAS CONFIG PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e lint format bench year notebook ui report scan cicd-demo airflow doctor setup lock clean
+.PHONY: help init run test check e2e lint format bench year notebook docs ui report scan cicd-demo airflow doctor setup lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
+
+init: ## Write a configuration for your own data (ARGS="my.csv --label price")
+	@sh tools/setup.sh run $(EXTRAS)
+	@.venv/bin/python -m pipeline init $(ARGS)
 
 run: ## Run the pipeline on this machine (CONFIG=configs/flights.toml, ARGS="--span 4")
 	@sh tools/setup.sh run $(EXTRAS)
@@ -59,6 +63,10 @@ year: ## Play a year of retraining, by the policy and by fixed rules (ARGS=--qui
 notebook: ## Open the notebooks in JupyterLab (ARGS=--render writes docs/notebooks)
 	@sh tools/setup.sh run notebook
 	@.venv/bin/python -m tools.notebooks $(ARGS)
+
+docs: ## Build the site of docs/ into build/site (ARGS=--serve shows it, and changes as you write)
+	@sh tools/setup.sh run docs
+	@.venv/bin/python -m tools.docs $(ARGS)
 
 ui: ## Open MLflow's pages on the project's own store (ARGS="--port 5001")
 	@sh tools/setup.sh run $(EXTRAS)

@@ -15,7 +15,7 @@ STAMP = VENV / "setup.json"
 # What can be installed, each with all that is in those before it.
 LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
 # What can be added to each of these, and stays once it is there.
-EXTRAS = {"pytorch": "requirements-pytorch.lock", "notebook": "requirements-notebook.lock"}
+EXTRAS = {name: f"requirements-{name}.lock" for name in ("pytorch", "notebook", "docs")}
 # In place of extras: PyTorch, where this machine offers a small build of it.
 OFFERED = "--offered"
 

@@ -1,0 +1,107 @@
+"""Each command of the documentation: those in `sh` blocks are run, the others are read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import kubeflow_runner
+import local_runner
+from models import train
+from pipeline import __main__ as pipeline_cli
+from pipeline.config import PROJECT
+from tests.docs.pages import RUN, Block, blocks, pages
+from tools.cicd.remote import environment, lend_environment
+from tools.environment import STAMP
+
+TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", (PROJECT / "Makefile").read_text(), re.M))
+PARSERS: dict[tuple[str, ...], Callable[[Sequence[str]], object]] = {
+    ("local_runner.py",): local_runner.parse,
+    ("kubeflow_runner.py",): kubeflow_runner.parse,
+    ("-m", "pipeline"): lambda words: pipeline_cli.parser().parse_args(words),
+    ("-m", "models.train"): lambda words: train.parser().parse_args(words),
+}
+RUNNABLE = [page for page in pages() if any(b.language == RUN for b in blocks(page))]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_command_of_a_page_is_one_that_exists(page: str) -> None:
+    for block in blocks(page):
+        for words in block.commands():
+            where = f"{page}, the block of line {block.line}: {' '.join(words)}"
+            if words[0] == "make":
+                named = [word for word in words[1:] if "=" not in word and word != "-j"]
+                assert set(named) <= TARGETS, where
+                continue
+            for program, parse in PARSERS.items():
+                if tuple(words[1 : 1 + len(program)]) == program:
+                    said = io.StringIO()
+                    try:
+                        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+                            parse(_filled(words[1 + len(program) :]))
+                    except SystemExit as end:
+                        assert end.code == 0, f"{where}\n{said.getvalue()}"
+
+
+def _filled(words: Sequence[str]) -> list[str]:
+    """The words up to where the shell takes over, without what stands for "and so on"."""
+    end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&")), len(words))
+    return [word for word in words[:end] if word != "…"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a newcomer has it, with the environment in place."""
+    if not STAMP.is_file():
+        pytest.skip("`make setup` has made no environment here to lend.")
+    folder = tmp_path_factory.mktemp("newcomer") / "project"
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listed, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    lend_environment(folder)
+    return folder
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_the_commands_of_a_page_do_what_it_says(page: str, checkout: Path) -> None:
+    for block in blocks(page):
+        if block.language == "diff":
+            _apply(block, checkout)
+        elif block.title:
+            (checkout / block.title).write_text(block.text)
+        elif block.language == RUN:
+            _run(block, checkout)
+
+
+def _run(block: Block, checkout: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=checkout,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    where = f"{block.page}, the block of line {block.line}"
+    assert done.returncode == 0, f"{where}:\n{block.text}\n{done.stdout[-3000:]}{done.stderr}"
+
+
+def _apply(block: Block, checkout: Path) -> None:
+    """Puts the lines with a + behind the line that the @@ before them names."""
+    file = checkout / block.title
+    lines = file.read_text().splitlines()
+    for part in block.text.split("@@ ")[1:]:
+        after, *added = part.splitlines()
+        (place,) = (i for i, line in enumerate(lines) if line.strip() == after.strip())
+        lines[place + 1 : place + 1] = [line.removeprefix("+") for line in added]
+    file.write_text("\n".join(lines) + "\n")
