@@ -21,15 +21,15 @@ CONFIG = Path("configs/flights-kubeflow.toml")
 BUILD = Path("build")
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line: its options."""
+    top = argparse.ArgumentParser(
         prog="kubeflow_runner.py",
         description="Run the pipeline on Kubeflow Pipelines or on Vertex AI.",
         epilog="Exit code: 0 done, 1 a run or a task failed, 2 a mistake in the configuration or "
         "the command, or the server refused, 130 interrupted.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common, compiled, sent = (argparse.ArgumentParser(add_help=False) for _ in range(3))
 
     add = common.add_argument
@@ -87,13 +87,21 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     local.add_argument("--jobs", type=int, metavar="N", help="tasks at once")
     local.add_argument("--run-id", metavar="ID", help="go on with this run, which did not end")
 
-    arguments = parser.parse_args(argv)
+    return top
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for on the command line."""
+    command_line = parser()
+    arguments = command_line.parse_args(argv)
     if getattr(arguments, "pipeline", "") == "tfx" and arguments.target != "vertex":
-        parser.error("--pipeline tfx is for --target vertex: Kubeflow runs no resolver of TFX's")
+        command_line.error(
+            "--pipeline tfx is for --target vertex: Kubeflow runs no resolver of TFX's"
+        )
     if getattr(arguments, "instead", None) and arguments.dry_run:
-        parser.error(f"--{arguments.instead} sends no package: there is nothing to dry-run")
+        command_line.error(f"--{arguments.instead} sends no package: there is nothing to dry-run")
     if getattr(arguments, "jobs", None) is not None and arguments.jobs < 1:
-        parser.error("--jobs must be 1 or more")
+        command_line.error("--jobs must be 1 or more")
     return arguments
 
 

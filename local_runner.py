@@ -16,15 +16,15 @@ from pipeline.errors import UserError
 from pipeline.parameters import NEWEST, of_span
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line: its options."""
+    top = argparse.ArgumentParser(
         prog="local_runner.py",
         description="Run the pipeline on this machine.",
         epilog="Unchanged nodes are taken from the cache. Exit code: 0 done, 1 a node failed, "
         "2 a mistake in the configuration or the command, 130 interrupted.",
     )
-    add = parser.add_argument
+    add = top.add_argument
     add("--config", type=Path, metavar="FILE", help="TOML file (default: configs/flights.toml)")
     add(
         "--set",
@@ -47,11 +47,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--note", default="", metavar="TEXT", help="words to keep with the models of this run")
     add("--jobs", type=int, metavar="N", help="nodes at once, in place of run.jobs")
     add("--plain", action="store_true", help="plain lines instead of a live table")
-    arguments = parser.parse_args(argv)
+    return top
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for on the command line."""
+    command_line = parser()
+    arguments = command_line.parse_args(argv)
     if arguments.only and (arguments.from_node or arguments.to_node):
-        parser.error("--only stands alone: it is --from NODE --to NODE for the same node")
+        command_line.error("--only stands alone: it is --from NODE --to NODE for the same node")
     if arguments.jobs is not None and arguments.jobs < 1:
-        parser.error("--jobs must be 1 or more")
+        command_line.error("--jobs must be 1 or more")
     return arguments
 
 
@@ -140,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = arguments.jobs or config.run.jobs or min(4, os.cpu_count() or 1)
         bars: list[timeline.Bar] = []
         # Clients of object stores, which this process may have used by now, survive no fork.
-        locations = config.pipeline_root, config.data.path, config.data.schema_file or ""
+        locations = config.pipeline_root, config.data_folder, config.data.schema_file or ""
         remote = any(map(is_remote, locations))
         for said in launch.refused:
             console.print(said, soft_wrap=True, markup=False)

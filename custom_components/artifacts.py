@@ -45,3 +45,13 @@ class Report(Artifact):
     """
 
     TYPE_NAME = "Report"
+
+
+class Predictions(Artifact):
+    """What a model says of raw rows: a folder with predictions.parquet, the rows and these.
+
+    Custom properties: `rows`, `model_version` (which is in every row as well), `source_model_uri`
+    (of the pushed model); `reason` where there are none.
+    """
+
+    TYPE_NAME = "Predictions"

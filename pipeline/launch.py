@@ -14,7 +14,8 @@ from tfx.proto.orchestration import pipeline_pb2
 from custom_components.example_gen.spans import available_spans
 from pipeline import backfills, metadata, node, runs
 from pipeline.compiler import compile_pipeline
-from pipeline.config import PipelineConfig, absolute
+from pipeline.config import PipelineConfig
+from pipeline.data_config import ONLY_SPAN, DataConfig
 from pipeline.errors import UserError
 from pipeline.node import NodeResult, State
 from pipeline.parameters import span_parameter
@@ -207,13 +208,27 @@ def spans_of(config: PipelineConfig) -> list[int]:
     Raises:
       UserError: the span of the run is not there.
     """
-    folder = absolute(config.data.path)
-    spans = available_spans(folder, config.data.pattern)
-    newest = config.data.span if config.data.span is not None else max(spans, default=None)
+    folder, data = config.data_folder, config.data
+    spans = _asked_for(data) if data.query else available_spans(folder, data.pattern)
+    newest = data.span if data.span is not None else max(spans, default=None)
     if newest is None or newest not in spans:
         wanted = "any span" if newest is None else f"span {newest} (data.span)"
         there = f"the spans there: {', '.join(map(str, spans))}" if spans else "there is none"
         raise UserError(
-            f"{folder}: no file of {wanted} matches {config.data.pattern} (data.pattern); {there}"
+            f"{folder}: no file of {wanted} matches {data.pattern} (data.pattern); {there}"
         )
     return [span for span in spans if newest - config.data.window_at(newest) < span <= newest]
+
+
+def _asked_for(data: DataConfig) -> list[int]:
+    """The spans for which a database is asked, up to the newest that the window may hold."""
+    if not data.has_spans:
+        if data.span in (None, ONLY_SPAN):
+            return [ONLY_SPAN]
+        raise UserError(f"span {data.span}: without {{SPAN}} in data.query there is span 1 alone")
+    if data.span is None:
+        raise UserError(
+            "data.query holds {SPAN}, and nobody can look which spans a database has; set "
+            "data.span, or --span N"
+        )
+    return list(range(min(ONLY_SPAN, data.span), data.span + 1))

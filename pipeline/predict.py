@@ -1,33 +1,31 @@
-"""Asks the live model for predictions on raw rows."""
+"""Asks the live model for predictions: of one row, or of all rows of files."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING
 
 from custom_components.serving_folder import newest, newest_version
 from pipeline.config import PipelineConfig
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 from pipeline.files import storage
 from pipeline.lazy import imports
 from pipeline.quiet import errors_to
 
-PROBABILITY = "probability"
-_ROWS_AT_ONCE = 10_000
-_NONE_YET = "{serving}: no model has been pushed there yet; run the pipeline first (make run)"
+if TYPE_CHECKING:
+    from models.bundle import Bundle, Predictions
 
-Row = Mapping[str, Any]
+_NONE_YET = "{serving}: no model has been pushed there yet; run the pipeline first (make run)"
 
 
 def predict_row(config: PipelineConfig, row: str, *, version: str | None = None) -> None:
-    """Prints the probability that the label of `row`, a JSON object of raw columns, is 1.
+    """Prints what the live model says of `row`, a JSON object of raw columns.
 
     Raises:
       UserError: no model has been pushed, or the row is not what it takes.
@@ -39,39 +37,58 @@ def predict_row(config: PipelineConfig, row: str, *, version: str | None = None)
     if not isinstance(values, dict):
         raise UserError('--row: expected one JSON object, as in {"carrier": "UA", "distance": 719}')
     with _model(config, version) as folder:
-        probability = _load(folder).predict([values])[0]
-    print(f"{config.features.label}: {probability:.4f}  (model version {folder.name})")
+        bundle = _load(folder)
+        said = _in_words(bundle, bundle.predict([values]))
+    print(f"{bundle.manifest.label}: {said}  (model version {folder.name})")
 
 
-def predict_file(
-    config: PipelineConfig, file: Path, *, output: Path | None = None, version: str | None = None
+def predict_files(
+    config: PipelineConfig,
+    files: Sequence[str],
+    *,
+    output: str | None = None,
+    version: str | None = None,
 ) -> None:
-    """Writes the rows of a CSV or Parquet file as CSV, with a column `probability` more.
+    """Writes the rows of files with what the live model says of each.
 
     Args:
       config: the pipeline whose live model is asked.
-      file: raw rows.
-      output: where to write, whole or not at all; by default standard output.
+      files: of raw rows: each a file, a folder or a glob, of CSV or Parquet.
+      output: a CSV or Parquet file to write, whole or not at all; by default CSV to standard
+        output, as it comes.
       version: a version in the serving folder, in place of the newest.
 
     Raises:
       UserError: no model has been pushed, or the rows cannot be read or are not what it takes.
     """
-    rows = _rows(file, config)
-    first = next(rows, None)
-    if first is None:
-        raise UserError(f"{file}: holds no rows")
-    rows = itertools.chain([first], rows)
-    with _model(config, version) as folder, _stream(output) as stream:
+    from custom_components.batch_predict import write
+
+    is_parquet = output is not None and write.is_parquet(output)
+    with _model(config, version) as folder:
         bundle = _load(folder)
-        writer = csv.writer(stream)
-        writer.writerow([*first, PROBABILITY])
-        while batch := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            for row, probability in zip(batch, bundle.predict(batch), strict=True):
-                writer.writerow([*row.values(), f"{probability:.6f}"])
+        with imports():
+            from custom_components.batch_predict.score import Scorer
+        data = config.data
+        scorer = Scorer(bundle, folder.name, data.csv, format=data.format, typed=is_parquet)
+        scored = scorer.scored(files)
+        if output is None:
+            write.write_csv(scored, sys.stdout.buffer)
+        else:
+            rows = write.write(scored, output)
+            print(f"{output}: {rows:,} rows, predicted by version {folder.name}", file=sys.stderr)
 
 
-def _load(folder: Path) -> Any:
+def _in_words(bundle: Bundle, predictions: Predictions) -> str:
+    """What is said of the only row."""
+    model = bundle.manifest
+    if model.problem is Problem.MULTICLASS:
+        of_each = sorted(zip(predictions[0], model.classes, strict=True), reverse=True)
+        return f"{of_each[0][1]}, " + ", ".join(f"{name} {p:.4f}" for p, name in of_each)
+    said = f"{predictions[0]:.4f}" if model.problem is Problem.BINARY else f"{predictions[0]:.6g}"
+    return said if model.classes in ((), ("0", "1")) else f"{model.classes[1]} {said}"
+
+
+def _load(folder: Path) -> Bundle:
     with imports(), errors_to(Path(os.devnull)):
         from models.bundle import Bundle
 
@@ -100,57 +117,3 @@ def _version(serving: Path, version: str | None) -> Path:
         there = ", ".join(sorted(f.name for f in serving.glob("[0-9]*"))) or "none"
         raise UserError(f"{serving}: there is no version {version}; there is: {there}")
     return folder
-
-
-def _rows(file: Path, config: PipelineConfig) -> Iterator[Row]:
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; expected a CSV or Parquet file of raw rows")
-    if file.suffix == ".parquet":
-        return _parquet_rows(file)
-    return _csv_rows(file, config)
-
-
-def _parquet_rows(file: Path) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE):
-            yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{file}: not a Parquet file that can be read: {error}") from None
-
-
-def _csv_rows(file: Path, config: PipelineConfig) -> Iterator[Row]:
-    options = config.data.csv
-    try:
-        with file.open(encoding=options.encoding, newline="") as stream:
-            lines = csv.reader(stream, delimiter=options.delimiter, quotechar=options.quote)
-            header = next(lines, [])
-            for values in lines:
-                if len(values) != len(header):
-                    raise UserError(
-                        f"{file}: line {lines.line_num} has {len(values)} values; expected "
-                        f"{len(header)}, as in the first line"
-                    )
-                missing = (None if v in options.null_values else v for v in values)
-                yield dict(zip(header, missing, strict=True))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}: not {options.encoding} ({error.reason}); set data.csv.encoding"
-        ) from None
-
-
-@contextlib.contextmanager
-def _stream(output: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that is there only once it is whole."""
-    if output is None:
-        yield sys.stdout
-        return
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with unfinished.open("w", newline="") as stream:
-            yield stream
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)

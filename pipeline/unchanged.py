@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from custom_components.batch_predict.stamps import stamps
 from pipeline import runs
 from pipeline.code import library_versions, project_files
 from pipeline.config import PipelineConfig, absolute
@@ -16,11 +17,17 @@ def inputs(config: PipelineConfig) -> str | None:
     """SHA-256 of all that a run of `config` depends on; to be taken before it begins.
 
     Code and settings count by their contents, the data by each file's name, size and time of
-    change. None where the data or the results do not lie on this machine.
+    change. None where the data or the results do not lie on this machine, or where the data are
+    those of a database.
+
+    Raises:
+      UserError: a file to predict is not there.
     """
-    data = absolute(config.data.path)
-    locations = data, config.pipeline_root, config.serving_directory, config.data.schema_file or ""
-    if any("://" in location for location in locations):
+    data = config.data_folder
+    predicted = [absolute(file) for file in config.predict.files]
+    schema = config.data.schema_file or ""
+    locations = data, config.pipeline_root, config.serving_directory, schema, *predicted
+    if config.data.query or any("://" in location for location in locations):
         return None
     sha = hashlib.sha256()
     sha.update(config.model_dump_json().encode())
@@ -30,7 +37,9 @@ def inputs(config: PipelineConfig) -> str | None:
         code.append(Path(absolute(config.data.schema_file)))
     for file in code:
         sha.update(f"{file}\0".encode() + file.read_bytes())
-    sha.update(_listing(Path(data)))
+    sha.update(_listing(Path(data), "**/*" if config.data.has_spans else config.data.pattern))
+    if predicted:
+        sha.update(stamps(predicted, config.data.format).encode())
     return sha.hexdigest()
 
 
@@ -44,8 +53,8 @@ def outcome(config: PipelineConfig) -> str:
     return hashlib.sha256(_listing(Path(config.serving_directory))).hexdigest()
 
 
-def _listing(folder: Path) -> bytes:
-    files = sorted(file for file in folder.rglob("*") if not file.is_dir())
+def _listing(folder: Path, pattern: str = "**/*") -> bytes:
+    files = sorted(file for file in folder.glob(pattern) if not file.is_dir())
     stats = [(file, file.stat()) for file in files]
     return "".join(f"{file}\0{s.st_size}\0{s.st_mtime_ns}\0" for file, s in stats).encode()
 

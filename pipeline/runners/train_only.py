@@ -40,10 +40,11 @@ def compile_package(config: PipelineConfig, *, target: Target = "kfp") -> str:
       UserError: a task has no image, or a setting that `target` cannot give it, or select.metric is
         one that trainings do not measure.
     """
-    if config.select.metric not in JUDGED_BY:
+    known = JUDGED_BY[config.features.problem]
+    if config.select.metric not in known:
         raise UserError(
             f"select.metric is {config.select.metric}, and trainings are compared by "
-            f"{' or '.join(JUDGED_BY)}: set select.metric to one of these"
+            f"{' or '.join(known)}: set select.metric to one of these"
         )
     described = dsl.pipeline(name=f"{config.name}-train-only", description="The best of a few.")
     pipeline = described(_Package(config, target).define)

@@ -1,11 +1,14 @@
 """Answers over HTTP with the newest model of the serving folder, whatever it is made with.
 
+    GET  /                         a page to try one row
     GET  /healthz                  the process answers
     GET  /readyz                   a model is loaded; until then 503
     GET  /v1/models/NAME           its version, what it takes, and where it comes from
-    POST /v1/models/NAME:predict   {"instances": [ROW, …]} gives {"predictions": [PROBABILITY, …]}
+    POST /v1/models/NAME:predict   {"instances": [ROW, …]} gives {"predictions": [PREDICTION, …]}
 
-The last two are TensorFlow Serving's, with a little more in the answers.
+The last two are TensorFlow Serving's, with a little more in the answers. A prediction is a number,
+of two classes the probability of the second one; of several classes it is a list with the
+probability of each, in the order of the answer's "classes".
 """
 
 from __future__ import annotations
@@ -13,104 +16,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-import tempfile
 import threading
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from models import manifest
 from pipeline.errors import UserError
-from pipeline.files import storage
+from pipeline.features_config import Problem
 from pipeline.lazy import imports
 from pipeline.quiet import errors_to
-
-if TYPE_CHECKING:
-    from models.bundle import Bundle
+from pipeline.serve import page
+from pipeline.serve.folder import Served, ServingFolder, say
 
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of a request's body that are read; a longer one is refused."""
-
-
-@dataclass(frozen=True)
-class Served:
-    """A version of the model, loaded.
-
-    Attributes:
-      version: the name of its folder.
-      bundle: what is asked.
-    """
-
-    version: str
-    bundle: Bundle
-
-
-class ServingFolder:
-    """The newest whole version in a serving folder; when a newer one is there, that takes over.
-
-    The folder may lie on an object store: then a version is copied to this machine and loaded.
-    """
-
-    def __init__(self, location: str) -> None:
-        self.location = location
-        self.served: Served | None = None
-        self._said: set[str] = set()
-
-    def refresh(self) -> None:
-        """Loads a newer version if there is one; what is served stays until that can answer."""
-        for version in self._versions():
-            if self.served is not None and self.served.version == version:
-                return
-            if self._load(version):
-                return
-
-    def _versions(self) -> list[str]:
-        """The numbered folders, the newest first."""
-        try:
-            if storage.is_remote(self.location):
-                files = [entry.name.split("/") for entry in storage.entries(self.location)]
-                names = {file[0] for file in files if file[1:] == [manifest.FILE]}  # The last one.
-            else:
-                names = {folder.name for folder in Path(self.location).iterdir()}
-        except FileNotFoundError:  # Nothing has been pushed yet.
-            return []
-        except (OSError, UserError) as error:
-            self._say_once(f"{self.location} cannot be read: {error}")
-            return []
-        return sorted(filter(str.isdecimal, names), key=int, reverse=True)
-
-    def _load(self, version: str) -> bool:
-        from models.bundle import Bundle
-
-        try:
-            with tempfile.TemporaryDirectory() as copy:
-                folder = Path(self.location, version)
-                if storage.is_remote(self.location):
-                    folder = Path(copy, version)
-                    storage.download(f"{self.location}/{version}", folder)
-                bundle = Bundle.load(folder)
-                bundle.predict([bundle.manifest.example])  # The first answer is the slow one.
-        except Exception as error:  # It is tried again: perhaps its files are still being copied.
-            reason = str(error) if isinstance(error, UserError) else repr(error)
-            self._say_once(f"version {version} is not served: {reason}")
-            return False
-        self.served = Served(version, bundle)
-        say(f"version {version} is served ({bundle.manifest.framework})")
-        return True
-
-    def _say_once(self, words: str) -> None:
-        if words not in self._said:
-            self._said.add(words)
-            say(words)
-
-
-def say(words: str) -> None:
-    """Tells whoever reads the server's log."""
-    print(words, file=sys.stderr, flush=True)
 
 
 class BadRequest(Exception):
@@ -132,6 +54,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], name: str, models: ServingFolder) -> None:
+        self.name = name
         self.model_path = f"/v1/models/{name}"
         self.models = models
         super().__init__(address, _Handler)
@@ -143,6 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # A client that says nothing for so many seconds is hung up on.
 
     def do_GET(self) -> None:
+        if self.path == "/":
+            self._send_page()
+            return
         paths = {
             "/healthz": lambda: {},
             "/readyz": self._ready,
@@ -170,7 +96,11 @@ class _Handler(BaseHTTPRequestHandler):
             predictions = served.bundle.predict(rows)
         except UserError as error:
             raise BadRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
-        return {"predictions": predictions.tolist(), "model_version": served.version}
+        answer = {"predictions": predictions.tolist(), "model_version": served.version}
+        model = served.bundle.manifest
+        if model.problem is Problem.MULTICLASS:
+            answer["classes"] = model.classes
+        return answer
 
     def _served(self) -> Served:
         if self.server.models.served is None:
@@ -202,11 +132,19 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             traceback.print_exc()
             status, content = HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "see the server's log"}
-        body = json.dumps(content).encode()
+        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _send_page(self) -> None:
+        served = self.server.models.served
+        status = HTTPStatus.OK if served else HTTPStatus.SERVICE_UNAVAILABLE
+        self._send(status, page.render(self.server.name, served).encode(), page.HEADERS)
+
+    def _send(self, status: HTTPStatus, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        if status is not HTTPStatus.OK:  # Its body may not have been read.
+        if status is not HTTPStatus.OK:  # The request's body may not have been read.
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
@@ -266,7 +204,8 @@ def serve(location: str, name: str, *, host: str, port: int, poll_seconds: float
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    say(f"http://{host}:{server.server_port}{server.model_path} answers from {location}")
+    address = f"http://{host}:{server.server_port}"
+    say(f"{address}{server.model_path} answers from {location}; {address}/ is a page to try it")
     threading.Thread(target=watch, daemon=True).start()
     with server:
         server.serve_forever()

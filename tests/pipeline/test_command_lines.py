@@ -21,6 +21,8 @@ HEAVY = ("tensorflow", "tfx", "apache_beam", "pyarrow", "numpy", "rich")
         ("local_runner", ["--set", "data.windw=3"], 2, "did you mean window?"),
         ("local_runner", ["--only", "Canary", "--to", "Pusher"], 2, "--only stands alone"),
         ("local_runner", ["--jobs", "0"], 2, "--jobs must be 1 or more"),
+        ("pipeline.__main__", ["init", "--help"], 0, "--split-time"),
+        ("pipeline.__main__", ["init", "x.csv", "--name", "flights"], 2, "--force overwrites it"),
         ("pipeline.__main__", ["predict", "--help"], 0, "--row"),
         ("pipeline.__main__", ["serve", "--help"], 0, "--directory"),
         ("pipeline.__main__", ["runs", "--help"], 0, "--limit"),

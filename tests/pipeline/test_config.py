@@ -99,8 +99,16 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("data=3", "data", "is 3; expected a section"),
         ("data.path=''", "data.path", "at least 1 character"),
         ("data.path=7", "data.path", "is 7; expected a string"),
-        ("data.pattern=flights.csv", "data.pattern", "must hold {SPAN} once"),
-        ("data.pattern='{SPAN}/{SPAN}'", "data.pattern", "must hold {SPAN} once"),
+        ("data.pattern=flights.csv", "data", "span is 3, but without {SPAN} in the pattern"),
+        ("data.pattern='{SPAN}/{SPAN}'", "data.pattern", "holds {SPAN} more than once"),
+        ("data.path=https://a", "data.path", "begins with https://; expected a folder, gs://"),
+        ("data.database=sqlite:///a.db", "data", "or database and query; and not both"),
+        ("data.query=SELECT", "data", "database and query go together"),
+        ("data.database=oracle://a", "data.database", "begins with 'oracle'; expected one of"),
+        ("data.database=mysql://a:b@c/d", "data.database", "PIPELINE_DATABASE_PASSWORD"),
+        ("data.database=mysql:///d", "data.database", "expected mysql://USER@HOST:PORT/DATABASE"),
+        ("data.split_time=date", "data", "split_by and split_time are both set"),
+        ("data.csv={decimal=',', thousands=','}", "data.csv", "are both ','"),
         ("data.format=xlsx", "data.format", 'is "xlsx"; expected one of csv, parquet'),
         ("data.format=parqet", "data.format", "did you mean parquet?"),
         ("data.split_by=day", "data.split_by", "which no list in [features] holds"),
@@ -131,7 +139,7 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("train.frameworks=['keras','keras']", "train.frameworks", "names a framework twice"),
         ("train.frameworks=[]", "train.frameworks", "at least 1 item"),
         ("train.xgboost.depth=3", "train.xgboost.depth", "unknown key; did you mean max_depth?"),
-        ("train.sklearn.model=svm", "train.sklearn.model", "expected one of hist_gradient"),
+        ("train.sklearn.model=svm", "train.sklearn.model", "expected one of auto"),
         ("tune.space.xgboost.gamma={low=1}", "tune.space.xgboost.gamma", "give both low and high"),
         ("tune.space.xgboost.gamma={low=2,high=1}", "tune.space.xgboost.gamma", "not below high"),
         ("tune.space.xgbost={}", "tune.space.xgbost", "did you mean xgboost?"),
@@ -160,6 +168,8 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("evaluate.slices=['carrier']", "evaluate.slices.0", "expected a list"),
         ("evaluate.slices=[['plane']]", "evaluate", "slices"),
         ("evaluate.guards=[{columns=['dest']}]", "evaluate", "which are not in slices"),
+        ("continuous.performance.rmse.max=9", "continuous.performance", "names rmse, and features"),
+        ("evaluate={on='unseen',cross_validation={}}", "evaluate", "take one of the two away"),
         ("canary.tolerance=0", "canary.tolerance", "expected greater than 0"),
         ("canary.rows=none", "canary.rows", "expected a whole number"),
         ("run.jobs=0", "run.jobs", "greater than or equal to 1"),
@@ -175,6 +185,14 @@ def test_a_wrong_setting_is_refused_in_words(override: str, key: str, said: str)
         load(overrides=[override])
     assert key in str(refused.value)
     assert said in str(refused.value)
+
+
+def test_metrics_by_default_are_those_of_the_problem(tmp_path: Path) -> None:
+    several = "problem='multiclass'\nclasses=['a','b','c']"
+    for said, first in ((several, Metric.MACRO_F1), ("problem='regression'", Metric.RMSE)):
+        config = load(write(tmp_path, MINIMAL.replace("[features]", f"[features]\n{said}")))
+        assert config.evaluate.metrics[0] == config.select.metric == first
+        assert [metric for metric, _ in config.continuous.performance.rules()] == [first]
 
 
 def test_a_span_that_is_to_judge_unseen_is_not_the_only_one_of_the_window() -> None:

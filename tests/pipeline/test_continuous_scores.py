@@ -22,6 +22,7 @@ from pipeline.continuous.live_scores import score
 from pipeline.continuous.policy import Score
 from pipeline.errors import UserError
 from pipeline.evaluate_config import Metric
+from pipeline.features_config import Problem
 from tests.pipeline.written_store import Writer
 
 RANDOM = np.random.default_rng(7)
@@ -135,6 +136,25 @@ def test_a_span_without_any_label_has_no_scores(config: PipelineConfig, tmp_path
     written(tmp_path / "examples", "train", [None] * 50, PROBABILITIES[:50])
     written(tmp_path / "examples", "eval", [], [])
     assert score_live(config, *artifacts(config, tmp_path, judged=True)) is None
+
+
+def test_a_regressions_scores_are_of_its_metrics(tmp_path: Path, config: PipelineConfig) -> None:
+    overrides = [
+        f"root={json.dumps(str(tmp_path / 'root'))}",
+        "features.problem=regression",
+        "evaluate.thresholds={}",
+        "evaluate.guards=[]",
+        "select.metric=rmse",
+        "evaluate.metrics=['rmse','r2']",
+        "continuous.performance.rmse.max_fall=0.1",
+    ]
+    written(tmp_path / "examples", "train", LABELS, PROBABILITIES)
+    written(tmp_path / "examples", "eval", [], [])
+    scores = score_live(load(DEFAULT, overrides), *artifacts(config, tmp_path, judged=True))
+    assert scores is not None and set(scores) == set(Metric.of(Problem.REGRESSION))
+    expected = np.sqrt(np.mean((PROBABILITIES - LABELS) ** 2))
+    assert scores[Metric.RMSE].value == pytest.approx(expected)
+    assert len(scores[Metric.RMSE].samples) == config.evaluate.replicates
 
 
 def test_two_models_are_scored_on_the_same_rows_in_the_same_samples(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,28 +19,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import serve
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
+from pipeline.features_config import Problem
 from pipeline.files import storage
+from pipeline.serve import page, server
+from pipeline.serve.folder import MOST_CHOICES, Served, ServingFolder, choices
 from tests import object_stores
 from tests.models import tiny
+from tests.models.spoken import CLASSES, spoken
 
 
 class Client:
-    def __init__(self, server: serve.Server) -> None:
-        self.models = server.models
-        self.folder = Path(server.models.location)
-        self._port = server.server_port
+    def __init__(self, asked: server.Server) -> None:
+        self.models = asked.models
+        self.folder = Path(asked.models.location)
+        self._port = asked.server_port
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """The status and what was answered."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
-            text = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-            connection.request(method, path, text, headers)
+            sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+            connection.request(method, path, sent, headers)
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
+            text = response.read()
+            is_page = response.headers["Content-Type"].startswith("text/html")
+            return response.status, text.decode() if is_page else json.loads(text)
         finally:
             connection.close()
 
@@ -56,13 +62,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Iterator[Client]:
-    with serve.Server(
-        ("127.0.0.1", 0), "late", serve.ServingFolder(str(tmp_path / "serving"))
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    with server.Server(
+        ("127.0.0.1", 0), "late", ServingFolder(str(tmp_path / "serving"))
+    ) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield Client(server)
-        server.shutdown()
+        yield Client(running)
+        running.shutdown()
         thread.join()
 
 
@@ -88,6 +94,58 @@ def test_it_answers_rows_as_the_bundle_does(ask: Client, models: list[Path]) -> 
     assert (status, answer["model_version"]) == (200, "7")
     assert answer["predictions"] == pytest.approx(tiny.expected())
     assert ask.predict() == (200, {"predictions": [], "model_version": "7"})
+
+
+def test_of_several_classes_it_answers_every_probability_and_names_the_classes(
+    ask: Client,
+) -> None:
+    ask.models.served = Served("3", spoken(Problem.MULTICLASS))
+    status, answer = ask.predict({"mass": 1, "island": "x", "year": 2})
+    assert status == 200
+    assert answer == {"predictions": [[0, 0, 1]], "classes": [*CLASSES], "model_version": "3"}
+
+
+def test_in_a_regression_it_answers_values(ask: Client) -> None:
+    ask.models.served = Served("3", spoken(Problem.REGRESSION))
+    rows = [{"mass": mass, "island": "x", "year": 2} for mass in (1.5, 2)]
+    assert ask.predict(*rows) == (200, {"predictions": [1.5, 2.0], "model_version": "3"})
+    assert ask("GET", "/v1/models/late")[1]["model"]["problem"] == "regression"
+
+
+def test_the_page_has_a_field_for_every_input_with_the_example_and_the_known_values(
+    ask: Client,
+) -> None:
+    bundle = spoken(example={"mass": 35.95999908447266, "island": 'a"b', "year": 2})
+    ask.models.served = Served("3", bundle, {"island": ('a"b', "<c>")})
+    status, html = ask("GET", "/")
+    fields = re.findall(r'<input name="(\w+)" value="([^"]*)"', html)
+    assert status == 200
+    assert fields == [("mass", "35.96"), ("island", "a&#34;b"), ("year", "2")]
+    assert re.findall(r'<option value="(.*?)">', html) == ["a&#34;b", "&lt;c&gt;"]
+    assert "<c>" not in html
+
+
+def test_the_page_says_that_there_is_no_model_yet(ask: Client) -> None:
+    status, html = ask("GET", "/")
+    assert status == 503 and "No model has been pushed yet" in html
+
+
+def test_words_of_a_model_do_not_end_the_script_that_holds_them() -> None:
+    hostile = "</script><script>alert(1)"
+    html = page.render("late", Served("3", spoken(label=hostile, classes=("no", hostile))))
+    assert html.count("<script") == html.count("</script>") == 2
+
+
+def test_known_values_are_those_of_the_vocabularies_where_they_are_few(tmp_path: Path) -> None:
+    assets = tmp_path / "members" / "sklearn" / "transform" / "assets"
+    assets.mkdir(parents=True)
+    columns = {"few": ["a", "b"], "many": list(map(str, range(MOST_CHOICES + 1))), "text": ["two"]}
+    for name, values in columns.items():
+        (assets / name).write_text("\n".join(values))
+    example = {"few": None, "many": "1", "text": "two words", "number": 1.0}
+    inputs = {**dict.fromkeys(columns, "string"), "number": "float32"}
+    model = spoken(inputs=inputs, example=example).manifest
+    assert choices(tmp_path, model) == {"few": ("a", "b")}
 
 
 def test_it_says_which_version_it_is_and_where_that_comes_from(
@@ -149,7 +207,7 @@ def test_a_serving_folder_on_an_object_store_is_served(
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         location = f"s3://{object_stores.BUCKET}/serving"
-        served = serve.ServingFolder(location)
+        served = ServingFolder(location)
         served.refresh()
         assert served.served is None
         for version, model in zip(["9", "10"], models, strict=True):
@@ -166,7 +224,7 @@ def test_an_object_store_that_cannot_be_read_is_told_of_once(
         raise UserError(f"{folder}: no credentials")
 
     monkeypatch.setattr(storage, "entries", fail)
-    served = serve.ServingFolder("s3://bucket/serving")
+    served = ServingFolder("s3://bucket/serving")
     served.refresh()
     served.refresh()
     assert capsys.readouterr().err.count("no credentials") == 1
@@ -199,7 +257,7 @@ def test_a_row_that_does_not_fit_is_refused_by_its_column(
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", "/", None, 404),
+        ("GET", "/page", None, 404),
         ("GET", "/v1/models/other", None, 404),
         ("POST", "/v1/models/late", b"{}", 404),
         ("POST", "/v1/models/late:predict", b"{", 400),
@@ -219,7 +277,7 @@ def test_what_is_no_question_is_refused_in_words(
 
 def test_a_body_that_is_too_long_is_not_read(ask: Client, models: list[Path]) -> None:
     push(models[0], ask, "1")
-    length = str(serve.LARGEST_REQUEST + 1)
+    length = str(server.LARGEST_REQUEST + 1)
     headers = {"Content-Length": length}
     status, answer = ask("POST", "/v1/models/late:predict", None, **headers)
     assert status == 413 and "send fewer rows" in answer["error"]
@@ -248,15 +306,15 @@ def test_an_error_of_ours_does_not_reach_the_client(
 )
 def test_any_body_is_rows_or_is_refused(body: bytes) -> None:
     try:
-        rows = serve._rows(body)
-    except serve.BadRequest:
+        rows = server._rows(body)
+    except server.BadRequest:
         return
     assert json.loads(body)["instances"] == rows or "NaN" in body.decode()
 
 
 def test_a_port_that_is_taken_is_said_in_words(tmp_path: Path, ask: Client) -> None:
     with pytest.raises(UserError, match="cannot listen there"):
-        serve.serve(str(tmp_path), "late", host="127.0.0.1", port=ask._port)
+        server.serve(str(tmp_path), "late", host="127.0.0.1", port=ask._port)
 
 
 def test_the_command_serves_what_is_pushed_later_and_ends_when_it_is_told_to(

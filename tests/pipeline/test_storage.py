@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_text_and_bytes_come_back_as_they_were_written(folder: str):
     with fileio.open(f"{folder}/bytes", "rb") as file:
         file.seek(1)
         assert file.read() == b"\xff"
+
+
+def test_a_packed_file_stays_as_it_is(folder: str, tmp_path: Path):
+    packed = gzip.compress(b"rows")
+    storage.write(f"{folder}/a.gz", packed)
+    (tmp_path / "b.gz").write_bytes(packed)
+    storage.upload(tmp_path / "b.gz", f"{folder}/b.gz")
+    with fileio.open(f"{folder}/c.gz", "wb") as file:
+        file.write(packed)
+    for name in ("a.gz", "b.gz", "c.gz"):
+        with fileio.open(f"{folder}/{name}", "rb") as file:
+            assert file.read() == storage.read(f"{folder}/{name}") == packed
+    storage.download(f"{folder}/a.gz", tmp_path / "again.gz")
+    assert (tmp_path / "again.gz").read_bytes() == packed
 
 
 def test_an_object_cannot_be_appended_to(folder: str):

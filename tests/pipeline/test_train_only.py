@@ -47,7 +47,7 @@ def configured(root: Path, **settings: object) -> PipelineConfig:
             "train": {
                 "frameworks": ["sklearn", "xgboost"],
                 "seed": 3,
-                "sklearn": {"model": "logistic_regression"},
+                "sklearn": {"model": "linear"},
                 "xgboost": {"trees": 20, "min_child_weight": 1.0},
             },
             "tasks": {"defaults": {"image": "flights:1"}, "trainers": trainers},
@@ -94,8 +94,8 @@ def test_each_framework_trains_in_its_own_image_with_its_own_settings(tmp_path: 
     assert arguments[0] == "xgboost"
     assert ("--seed", "3") in itertools.pairwise(arguments)
     assert {"trees=20", "min_child_weight=1.0", "categories=ordinal"} <= set(arguments)
-    assert "model=logistic_regression" not in arguments
-    assert "model=logistic_regression" in found["train-sklearn"]["args"]
+    assert "model=linear" not in arguments
+    assert "model=linear" in found["train-sklearn"]["args"]
 
 
 @pytest.mark.parametrize("framework", Framework)
