@@ -120,16 +120,15 @@ class Reference:
         return study.best_trial.user_attrs["settings"], study.best_trial.user_attrs["trees"]
 
     def _settings(self, trial: optuna.Trial) -> dict[str, Any]:
-        objectives: dict[Problem, dict[str, Any]] = {
-            Problem.BINARY: {"objective": "binary:logistic"},
-            Problem.MULTICLASS: {
-                "objective": "multi:softprob",
-                "num_class": int(self.labels.max()) + 1,
-            },
-            Problem.REGRESSION: {"objective": "reg:squarederror"},
-        }
+        objective = {
+            Problem.BINARY: "binary:logistic",
+            Problem.MULTICLASS: "multi:softprob",
+            Problem.REGRESSION: "reg:squarederror",
+        }[self.problem]
+        several = self.problem is Problem.MULTICLASS
         return {
-            **objectives[self.problem],
+            "objective": objective,
+            **({"num_class": int(self.labels.max()) + 1} if several else {}),
             "tree_method": "hist",
             "nthread": 1 if len(self.labels) < _FEW_ROWS else 0,
             "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),

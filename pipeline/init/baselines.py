@@ -49,7 +49,7 @@ class Baselines:
     """Standard errors of the simple model's, on as many rows as are to judge."""
 
     def bound(self, metric: Metric) -> tuple[float, str] | None:
-        """What a model has to reach, and why; None if the simple model is hardly better than a guess.
+        """What a model has to reach, and why; None if the simple one is hardly better than a guess.
 
         Half way from the guess to the simple model, or where other rows, as many, may take the
         simple model by chance, if that is less.
@@ -64,7 +64,9 @@ class Baselines:
         if gap / 2 >= chance:
             return round((low + high) / 2, digits), "half way between the two"
         worst = high - chance if metric.higher_is_better else high + chance
-        return round(worst, digits), "as other rows may have it by chance (three standard errors)"
+        return round(
+            worst, digits
+        ), "what the latter may have on other rows by chance (three standard errors)"
 
 
 def baselines(
@@ -197,7 +199,7 @@ def _linear_features(inputs: Inputs, learn: NDArray[np.int64]) -> Any:
 def _spread(
     told: Numbers, actual: Numbers, target: Target, groups: NDArray[Any] | None, judging: int
 ) -> dict[Metric, float]:
-    """Standard errors on `judging` rows, by the bootstrap (Efron, 1979) over rows, or over groups."""
+    """Standard errors on `judging` rows, by the bootstrap (Efron, 1979) over rows or groups."""
     random = np.random.default_rng(0)
     rows = len(actual)
     _, units = np.unique(np.arange(rows) if groups is None else groups, return_inverse=True)

@@ -13,6 +13,7 @@ from pipeline.config import PROJECT
 from pipeline.errors import UserError
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
+from pipeline.train_config import Framework
 
 if TYPE_CHECKING:
     from pipeline.init.making import Ask, Doubt, Wishes
@@ -58,6 +59,9 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument("--label", metavar="COLUMN", help="the column to predict")
     command.add_argument("--name", help="of the pipeline (default: the file's)")
+    command.add_argument(
+        "--frameworks", metavar="A,B", help=f"to train (default: {','.join(Framework)})"
+    )
     command.add_argument("--yes", action="store_true", help="ask nothing")
     command.add_argument("--force", action="store_true", help="overwrite what is there")
     command.add_argument("--json", action="store_true", help="tell as JSON; asks nothing")
@@ -93,6 +97,7 @@ def add_commands(commands: Any) -> None:
 
 def _init(arguments: argparse.Namespace) -> None:
     name = _name(arguments)
+    frameworks = _frameworks(arguments.frameworks)
     files = _files(arguments.directory, name, force=arguments.force)
     asks = sys.stdin.isatty() and not (arguments.yes or arguments.json)
 
@@ -101,17 +106,18 @@ def _init(arguments: argparse.Namespace) -> None:
     # {SPAN} stands for a number, and every span is looked at.
     every = re.sub(r"\{SPAN[^}]*\}", "*", arguments.source)
     source = open_source(every, options=_options(arguments))
+    answered: list[str] = []
     if arguments.label is None:
         arguments.label = _ask_label(source.schema.names, asks=asks)
+        answered += ["--label", arguments.label]
 
     from pipeline.init.making import understand
     from pipeline.init.words import as_data, tell
     from pipeline.init.writing import facts_of, write
 
-    found = understand(source, _wishes(arguments, source.schema.names), _asker(asks=asks))
-    facts = facts_of(found, source, name, files, asked=arguments.source)
-    command = _again(arguments)
-    write(facts, files, command=command)
+    found = understand(source, _wishes(arguments, source.schema.names), _asker(asks, answered))
+    facts = facts_of(found, source, name, files, asked=arguments.source, frameworks=frameworks)
+    write(facts, files, command=_again(arguments, answered))
     shown = [_shown(file) for file in files]
     described = source.describe()
     if arguments.json:
@@ -133,11 +139,28 @@ def _name(arguments: argparse.Namespace) -> str:
                 "letter first, 63 at most"
             )
         return str(arguments.name)
-    fixed = re.split(r"[^/]*[*?{]", arguments.source)[0]
+    return _name_of(arguments.source)
+
+
+def _name_of(source: str) -> str:
+    """The name that the place of the data suggests."""
+    fixed = re.split(r"[^/]*[*?{]", source)[0]
     last = re.split(r"[/\\#]", fixed.rstrip("/"))[-1] or "data"
     plain = re.sub(r"\.(csv|tsv|txt|parquet|pq|db|sqlite|gz|zst|zstd)(?=\.|$)", "", last.lower())
     plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "data"
     return (plain if plain[0].isalpha() else f"data-{plain}")[:63].rstrip("-")
+
+
+def _frameworks(asked: str | None) -> Sequence[str]:
+    known = [str(framework) for framework in Framework]
+    told = list(dict.fromkeys(asked.split(","))) if asked else known
+    for name in told:
+        if name not in known:
+            raise UserError(
+                f"--frameworks {asked}: {name!r} is none; expected some of {', '.join(known)}, "
+                "with commas"
+            )
+    return told
 
 
 def _files(directory: Path, name: str, *, force: bool) -> tuple[Path, Path]:
@@ -226,12 +249,16 @@ def _ask_label(names: Sequence[str], *, asks: bool) -> str:
     return names[_choose(names, proposed=False)]
 
 
-def _asker(*, asks: bool) -> Ask:
+def _asker(asks: bool, answered: list[str]) -> Ask:
+    """Answers doubts, and notes the flags that say the same."""
+
     def ask(doubt: Doubt) -> int:
         if not asks:
             return 0
         print(doubt.question)
-        return _choose(doubt.answers)
+        chosen = _choose(doubt.answers)
+        answered.extend(doubt.flags[chosen])
+        return chosen
 
     return ask
 
@@ -259,11 +286,12 @@ def _choose(answers: Sequence[str], *, proposed: bool = True) -> int:
         print(f"Expected a number from 1 to {len(answers)}.")
 
 
-def _again(arguments: argparse.Namespace) -> str:
-    """The command that makes the file anew."""
+def _again(arguments: argparse.Namespace, answered: Sequence[str]) -> str:
+    """The command that says the same, with what was answered as flags."""
     import shlex
 
-    given = [a for a in sys.argv[1:] if a not in ("--force", "--json")]
-    if given[:1] != ["init"]:
-        given = ["init", arguments.source, "--label", arguments.label]
-    return f"python -m pipeline {shlex.join(given)} --force"
+    told = [word for word in sys.argv[1:] if word not in ("--force", "--json")]
+    if "--name" in told and arguments.name == _name_of(arguments.source):
+        at = told.index("--name")
+        told[at : at + 2] = []
+    return f"python -m pipeline {shlex.join([*told, *answered])}"

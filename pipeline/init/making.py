@@ -66,9 +66,10 @@ class Wishes:
 class Doubt:
     """A question with its answers, the proposed one first."""
 
-    about: str
     question: str
     answers: Sequence[str]
+    flags: Sequence[Sequence[str]]
+    """What says each answer on the command line."""
 
 
 Ask = Callable[[Doubt], int]
@@ -168,7 +169,8 @@ def _settled(column: Column, ask: Ask) -> Column:
     answers = [
         f"{order[one.index('%d') < one.index('%m')]}: {one}" for one in (form.format, form.swapped)
     ]
-    chosen = ask(Doubt("date", question, answers))
+    flags = [("--date", f"{column.name}={one}") for one in (form.format, form.swapped)]
+    chosen = ask(Doubt(question, answers, flags))
     if chosen == 0:
         return column
     settled = DateFormat(form.swapped, clock=form.clock)
@@ -202,7 +204,9 @@ def _label(column: Column, surveyed: Survey, wishes: Wishes, ask: Ask) -> Label:
         Problem.REGRESSION: "regression: more is more",
     }
     question = f"{told.why}. What is {column.name}?"
-    if ask(Doubt("problem", question, [words[told.problem], words[other]])) == 0:
+    problems = [told.problem, other]
+    flags = [("--problem", str(problem)) for problem in problems]
+    if ask(Doubt(question, [words[problem] for problem in problems], flags)) == 0:
         return told
     return label_of(column.name, column.counted, surveyed.rows, problem=other)
 
@@ -257,7 +261,8 @@ def _split(
             f"{'by ' + s.column if s.column else 'each row by itself'}: {s.why}"
             for s in found.splits
         ]
-        chosen = ask(Doubt("split", "Which rows are to judge the models?", answers))
+        flags = [split.flags for split in found.splits]
+        chosen = ask(Doubt("Which rows are to judge the models?", answers, flags))
     split = found.splits[chosen]
     return split if wishes.folds is None else splits.with_folds(split, rows, wishes.folds)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.evaluate_config import Metric
@@ -75,16 +75,16 @@ def flags(
 
 
 def few_decide(deciding: int, target: Target, label: Label) -> Iterator[Flag]:
-    """Says so where a few rows of far values decide how a model is judged."""
+    """Says so where a few rows of far values decide what rmse is."""
     if deciding:
-        values_ = abs(target.values - target.values.mean())
-        least = values.figure(float(f"{sorted(values_)[-deciding]:.2g}"))
+        away = abs(target.values - target.values.mean())
+        least = values.figure(float(f"{sorted(away)[-deciding]:.2g}"))
         yield Flag(
             "few decide",
             label.name,
-            f"{deciding:,} of {len(values_):,} rows, {least} and more from the mean, make half of "
-            "the squared error of a guess: rmse would be theirs alone, so models are judged by "
-            "mae. Are these values real?",
+            f"{deciding:,} of {len(away):,} rows, {least} and more from the mean, make half of "
+            "the squared error of a guess: rmse is theirs alone, mae is everybody's. Are these "
+            "values real?",
         )
 
 
@@ -165,8 +165,8 @@ def _of_texts(column: Column) -> Iterator[Flag]:
         yield Flag(
             "unit",
             column.name,
-            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To use it as a "
-            "number, take what is no digit out of the file, and come again",
+            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To predict from the "
+            "number, write it plain, as 1200.50, and run init again",
         )
         return
     spelled = values.is_number(known)

@@ -16,6 +16,7 @@ from pipeline.init.noticed import IMBALANCED
 from pipeline.init.problems import Label
 from pipeline.init.splits import Split
 from pipeline.init.understanding import Column
+from pipeline.train_config import Framework
 
 LISTS = ("numeric", "log", "categorical", "target_encoded", "keep")
 TABLES = ("cyclical", "bucketized", "hashed", "dates", "text")
@@ -66,7 +67,7 @@ class Facts:
     """Asked for."""
     deciding: int = 0
     """So few rows make half of the squared error of a guess; 0: no few do."""
-    frameworks: Sequence[str] = ("keras", "pytorch", "sklearn", "xgboost")
+    frameworks: Sequence[str] = tuple(map(str, Framework))
     """Those to train."""
 
     @property
@@ -110,7 +111,7 @@ def _data(facts: Facts) -> Part:
         share = facts.bad_rows / facts.rows
         without, rest = facts.label.left_out, facts.bad_rows - facts.label.left_out
         whys = [f"{without:,} rows have no label that counts"] if without else []
-        whys += [f"{rest:,} have a text where a number should be"] if rest else []
+        whys += [f"{rest:,} rows have a text where a number should be"] if rest else []
         why = " and ".join(whys)
         lines.append(Line("on_bad_row", "drop", why))
         most = min(1.0, round(max(0.01, 1.5 * share + 0.005), 3))
@@ -164,7 +165,7 @@ def _train(facts: Facts) -> Iterator[Part]:
     yield Part("train", [line], "hyper-parameters that are not set here go by the number of rows")
     if facts.rows > _MANY_ROWS:
         why = f"{facts.rows:,} rows are many: fewer steps over them"
-        for network in {"keras", "pytorch"} & {*facts.frameworks}:
+        for network in [name for name in ("keras", "pytorch") if name in facts.frameworks]:
             yield Part(f"train.{network}", [Line("batch_size", 4096, why)])
 
 
@@ -233,12 +234,12 @@ def _slices(facts: Facts) -> list[str]:
 
 def _guard(facts: Facts, column: str) -> dict[str, Any] | None:
     """A bound for the slices of a column, where they have rows enough not to be noise."""
-    counts = facts.columns[column].counted.values or {}
+    counts = (facts.columns[column].counted.values or {}).values()
     share = 1.0 if facts.split.folds else 1 / 3
     least = _GUARDED_ROWS
     if facts.label.counts:
         least = max(least, math.ceil(_GUARDED_OF_CLASS / facts.label.rarest))
-    if sum(count * share >= least for count in counts.values()) < 2:
+    if sum(count * share >= least for count in counts) < 2:
         return None
     rule = {"columns": [column], "metric": str(facts.best_in), "max_regression": _NOT_WORSE_SLICE}
     return {**rule, "min_rows": least}

@@ -46,6 +46,13 @@ class Split:
         """The column that puts rows apart, if one does."""
         return self.split_by or self.split_time
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What says so on the command line."""
+        if self.split_by:
+            return "--split-by", self.split_by
+        return ("--split-time", self.split_time) if self.split_time else ("--split-rows",)
+
 
 @dataclass(frozen=True)
 class Choices:

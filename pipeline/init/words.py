@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _ALIKE = 4
 """So many flags of a kind are told one by one."""
 _WIDE, _NAME = 100, 26
+_NARROW = {"name": 20, "example": 12}
+"""Characters of a column of the table on a narrow terminal."""
+_UNUSED = ("keep", "drop")
 
 
 def tell(found: Understood, facts: Facts, *, described: str, notes: tuple[str, ...]) -> None:
@@ -116,42 +119,54 @@ def _by_about(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
 
 
 def _columns_table(found: Understood) -> RenderableType:
-    """A line for each column; on a narrow terminal without what the files say as well."""
+    """A line for each column, dim if it is not used."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     rows = [_row(column, found) for column in found.columns.values()]
-    wide = not sys.stdout.isatty() or Console().width >= _WIDE
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    narrow = sys.stdout.isatty() and Console().width < _WIDE
+    made = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0), pad_edge=False)
     for key in rows[0]:
-        if wide or key not in ("becomes", "example"):
-            widest = max(len(key), *(len(row[key]) for row in rows))
-            made.add_column(
-                key,
-                overflow="fold",
-                justify="right" if key in ("missing", "distinct") else "left",
-                min_width=8 if key == "why" else min(widest, _NAME if key == "name" else 16),
-            )
+        if narrow and key == "becomes":
+            continue
+        widest = max(len(key), *(len(row[key]) for row in rows))
+        most = _NARROW.get(key, widest) if narrow else widest
+        made.add_column(
+            key,
+            overflow="fold",
+            justify="right" if key in ("missing", "distinct") else "left",
+            min_width=8 if key == "why" else min(widest, _NAME if key == "name" else 16, most),
+            max_width=None if key == "why" else most,
+        )
     for row in rows:
         shown = (row[str(column.header)] for column in made.columns)
-        made.add_row(*map(Text, shown), style="dim" if row["becomes"] == "keep" else "")
+        made.add_row(*map(Text, shown), style="dim" if row["becomes"] in _UNUSED else "")
     return made
 
 
 def _row(column: Column, found: Understood) -> dict[str, str]:
     counted = column.counted
-    share = counted.missing / max(1, found.rows)
     about = "" if counted.exact else "about "
     return {
         "name": column.name,
         "kind": _kind(column, found),
         "becomes": "label" if column.name == found.label.name else column.guess.role,
         "why": _why(column, found),
-        "missing": "" if not counted.missing else f"{share:.1%}" if share >= 0.001 else "<0.1%",
+        "missing": _share(counted.missing, found.rows),
         "distinct": f"{about}{counted.distinct:,}",
         "example": column.example,
     }
+
+
+def _share(part: int, whole: int) -> str:
+    """A share, and neither none nor all if it is hardly so."""
+    share = part / max(1, whole)
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{share:.1%}" if part else ""
 
 
 def _kind(column: Column, found: Understood) -> str:
