@@ -30,9 +30,16 @@ def commands(root: Path) -> dict[str, list[str]]:
         "local_runner.py --help": [python, "local_runner.py", "--help"],
         "python -m pipeline --help": [python, "-m", "pipeline", "--help"],
         "python -m pipeline lineage": [python, "-m", "pipeline", "lineage", *config],
+        "python -m pipeline init": [python, "-m", "pipeline", "init", *_table()],
         report.COMPLETED_NODE: [python, "-m", "pipeline.node", *empty_job],
         report.TFX_HELP: [str(Path(python).with_name("tfx")), "--help"],
     }
+
+
+def _table() -> list[str]:
+    """The words that have `init` look at the taxi data, 15,000 rows."""
+    words = [str(taxi.DATA), "--label", "trip_seconds", "--yes", "--force"]
+    return [*words, "--directory", str(FOLDER / "configs")]
 
 
 def make_store(root: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline import lineage_commands
@@ -140,14 +142,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; its exit code."""
     arguments = parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments) or 0)
+        code = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"python -m pipeline: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # The reader, such as head, has seen enough.
-        sys.stderr.close()
-    return 0
+        return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)  # An Arrow thread that still reads ahead would abort an orderly exit.

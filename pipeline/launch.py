@@ -18,7 +18,7 @@ from pipeline.config import PipelineConfig
 from pipeline.data_config import ONLY_SPAN, DataConfig
 from pipeline.errors import UserError
 from pipeline.node import NodeResult, State
-from pipeline.parameters import span_parameter
+from pipeline.parameters import of_span, span_parameter
 from pipeline.store import record, roots
 
 GATE = "DataGate"
@@ -77,11 +77,11 @@ class Launch:
 
         Raises:
           UserError: a node or a span is not there, or `run` was begun with another definition of
-            what it has completed.
+            what it has completed, or on another span.
         """
-        self._config = config
         self._run = run
         self._connection = connection
+        self._config = config = self._on_its_span(config)
         self._ir = compile_pipeline(config)
         for node_id in (*from_nodes, *to_nodes):
             node.find(self._ir, node_id)
@@ -96,6 +96,24 @@ class Launch:
         self.parts = [Part(backfill_id(run.id, span), span) for span in found.due]
         self.parts.append(Part(run.id, window[-1]))
         self._check_unchanged()
+
+    def _on_its_span(self, config: PipelineConfig) -> PipelineConfig:
+        """A run that goes on stays on the span that it began with, though newer ones may be there.
+
+        Raises:
+          UserError: the configuration asks for another one.
+        """
+        with metadata.handle(self._connection) as handle:
+            begun = record.read(handle.store, self._run.id).get("span")
+        if not begun or not config.data.has_spans:
+            return config
+        if config.data.span not in (None, int(begun)):
+            raise UserError(
+                f"run {self._run.id} began on span {begun}, and cannot go on with span "
+                f"{config.data.span} (--span, or data.span); leave the span out, or start a new "
+                "run without --resume"
+            )
+        return of_span(config, int(begun))
 
     def begin(self, *, note: str) -> None:
         """Keeps in the store what is known of the run: span, commit, configuration and so on."""

@@ -207,7 +207,7 @@ def _print_slices(console: Console, verdict: Verdict, selection: Selection | Non
     guarded.sort(key=lambda c: (c.passed, _gain(c)))
     table = Table(box=None, padding=(0, 3, 0, 0))
     table.add_column("guarded slices")
-    for name in ("rows", best, "live", "change"):
+    for name in ("rows", best, "live", "better by"):
         table.add_column(name, justify="right")
     for check in guarded[:_SLICES_SHOWN]:
         name = ", ".join(f"{column} {value}" for column, value in check.slice.items())

@@ -85,6 +85,7 @@ def _header(names: Sequence[str], delimiter: str) -> bytes:
 
 def _csv(batch: pa.RecordBatch, delimiter: str) -> pa.Buffer:
     """`batch` as CSV, without a header."""
+    batch = _without_fractions(batch)
     text = pa.BufferOutputStream()
     options = pa_csv.WriteOptions(include_header=False, delimiter=delimiter, quoting_style="none")
     try:
@@ -94,6 +95,16 @@ def _csv(batch: pa.RecordBatch, delimiter: str) -> pa.Buffer:
         options.quoting_style = "needed"
         pa_csv.write_csv(batch, text, options)
     return text.getvalue()
+
+
+def _without_fractions(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """`batch` with times in seconds where all are whole: Arrow spells out a fraction of zeros."""
+    for place, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type):
+            with contextlib.suppress(pa.ArrowInvalid):
+                times = batch.column(place).cast(pa.timestamp("s", column.type.tz))
+                batch = batch.set_column(place, column.name, times)
+    return batch
 
 
 def _write_parquet(batches: Iterable[pa.RecordBatch], sink: pa.NativeFile) -> int:

@@ -64,9 +64,8 @@ class Baselines:
         if gap / 2 >= chance:
             return round((low + high) / 2, digits), "half way between the two"
         worst = high - chance if metric.higher_is_better else high + chance
-        return round(
-            worst, digits
-        ), "what the latter may have on other rows by chance (three standard errors)"
+        why = "what the latter may have on other rows by chance (three standard errors)"
+        return round(worst, digits), why
 
 
 def baselines(
@@ -216,7 +215,9 @@ def _spread(
 
 
 def _by_chance(actual: Numbers, target: Target) -> dict[Metric, float]:
-    """What ranks by chance has exactly: guesses differ from fold to fold, which says nothing."""
+    """What a guess has exactly: guesses differ from fold to fold, which says nothing."""
+    if target.problem is Problem.REGRESSION:
+        return {Metric.R2: 0.0}
     if target.problem is not Problem.BINARY:
         return {}
     return {Metric.AUC: 0.5, Metric.PR_AUC: float(actual.mean())}
@@ -230,6 +231,7 @@ def _metrics(told: Numbers, actual: Numbers, target: Target) -> dict[Metric, flo
         return {
             Metric.RMSE: float(np.sqrt(np.mean(error**2))),
             Metric.MAE: float(np.mean(np.abs(error))),
+            Metric.R2: 1 - float(np.mean(error**2) / max(actual.var(), 1e-300)),
         }
     probabilities = told / np.maximum(told.sum(1, keepdims=True), 1e-12)
     of_class = np.take_along_axis(probabilities, actual.astype(int)[:, None], 1)

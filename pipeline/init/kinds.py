@@ -226,6 +226,8 @@ def _integer(name: str, known: NDArray[np.float64], distinct: int) -> Guess | No
             return Guess(Kind.IDENTIFIER, "another number in each row")
         if np.all(steps > 0) and np.median(np.diff(known)) <= 2:
             return Guess(Kind.IDENTIFIER, "numbers that count the rows")
+    if distinct > 0.95 * rows and rows >= 20 and _ID.search(name):
+        return Guess(Kind.IDENTIFIER, f"{distinct:,} numbers in {rows:,} rows: hardly one twice")
     lower = name.lower()
     if _ID_PART.search(name) and distinct > _FEW:
         if distinct <= 1000 and rows / distinct >= 20:

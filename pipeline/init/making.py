@@ -13,6 +13,7 @@ from pipeline.errors import UserError, nearest
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
 from pipeline.init import baselines, noticed, signals, splits, values
+from pipeline.init.asked import ASKED
 from pipeline.init.baselines import Baselines, Inputs
 from pipeline.init.dates import DateFormat
 from pipeline.init.kinds import Guess, Kind
@@ -116,6 +117,7 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     skills = _skills(told, label, some, rows_tried, surveyed)
     told, flags = noticed.without_leaks(told, skills, label, frozenset(wishes.roles))
     split = _split(told, label, target, known, surveyed.rows - label.left_out, wishes, ask)
+    told = _grouped(told, split, label_column)
     features = usable(told, label_column)
     rows = surveyed.rows - label.left_out
     judging = rows if split.folds else max(1, rows // 3)
@@ -125,7 +127,7 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     deciding = signals.deciding(target.values, judging) if regression else 0
     flags += noticed.flags(told, label, surveyed, spelling, split)
     flags += noticed.few_decide(deciding, target, label)
-    flags += noticed.no_signal(reached, label)
+    flags += noticed.no_signal(reached, label, deciding)
     flags += [Flag("split", split.column, split.why)] if split.column else []
     missing = _missing(spelling, told)
     return Understood(
@@ -265,6 +267,16 @@ def _split(
         chosen = ask(Doubt("Which rows are to judge the models?", answers, flags))
     split = found.splits[chosen]
     return split if wishes.folds is None else splits.with_folds(split, rows, wishes.folds)
+
+
+def _grouped(columns: dict[str, Column], split: Split, label: str) -> dict[str, Column]:
+    """The columns; the one that names groups, none of which is on both sides, is not used."""
+    column = columns.get(split.split_by or "")
+    others = {n for n, c in columns.items() if c.guess.is_used} - {label, split.split_by}
+    if column is None or not column.guess.is_used or column.guess.why == ASKED or not others:
+        return columns
+    why = f"{column.guess.why}: rows are split by it, and a new one is unknown"
+    return {**columns, column.name: replace(column, guess=Guess(Kind.IDENTIFIER, why))}
 
 
 def _baselines(

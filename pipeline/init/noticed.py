@@ -17,10 +17,13 @@ from pipeline.init.splits import Split
 from pipeline.init.survey import Survey
 from pipeline.init.understanding import Column, Spelling
 
+_ALIKE = 0.01
+"""So many rows of a table of few columns are alike by chance."""
 IMBALANCED = 0.05
 """With fewer positives the ranking of the few is what counts."""
 
 
+_COMMAS = "say what the comma is (--thousands , or --decimal ,)"
 _AS_TEXT = {True: "each is a category of its own", False: "read, but not predicted from"}
 
 
@@ -88,9 +91,9 @@ def few_decide(deciding: int, target: Target, label: Label) -> Iterator[Flag]:
         )
 
 
-def no_signal(told: Baselines, label: Label) -> Iterator[Flag]:
+def no_signal(told: Baselines, label: Label, deciding: int) -> Iterator[Flag]:
     """Says so where a simple model is no better than a guess."""
-    metric = next(iter(told.trivial))
+    metric = Metric.MAE if deciding else next(iter(told.trivial))
     if label.problem is Problem.MULTICLASS:  # Whose F1 grows with every class that is named.
         metric = Metric.LOG_LOSS
     if told.bound(metric) is None:
@@ -165,8 +168,9 @@ def _of_texts(column: Column) -> Iterator[Flag]:
         yield Flag(
             "unit",
             column.name,
-            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To predict from the "
-            "number, write it plain, as 1200.50, and run init again",
+            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To predict from "
+            f"the number, {_COMMAS if 'comma' in unit else 'write it plain, as 1200.50,'} and run "
+            "init again",
         )
         return
     spelled = values.is_number(known)
@@ -217,16 +221,17 @@ def _of_repeated(columns: Mapping[str, Column], surveyed: Survey, split: Split) 
         yield Flag(
             "duplicate rows",
             None,
-            f"{repeated:,} of {rows:,} rows are as another one in every column. They are on one "
-            "side of the split, and count twice: take them out, if they are the same thing",
+            f"{repeated:,} of {rows:,} rows repeat another one in every column. They stay on its "
+            "side of the split, but count twice: take them out, if they are the same thing",
         )
-    if alike > repeated and not split.column and not split.folds:
+    by_chance = alike - repeated < _ALIKE * rows
+    if not (by_chance or split.column or split.folds):
         apart = [n for n, c in columns.items() if c.guess.kind is Kind.IDENTIFIER]
         yield Flag(
             "duplicate rows",
             None,
-            f"{alike - repeated:,} of {rows:,} rows are as another one but for {', '.join(apart)}, "
-            "and may be on both sides of the split, which flatters the models: "
+            f"{alike - repeated:,} of {rows:,} rows repeat another one but for {', '.join(apart)}. "
+            "They may be on the other side of the split, which flatters the models: "
             f"--drop {','.join(apart)} keeps them together",
         )
 

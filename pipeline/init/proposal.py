@@ -191,18 +191,22 @@ def _evaluate(facts: Facts) -> Iterator[Part]:
         yield Part(
             "evaluate.thresholds",
             bounds,
-            "between a guess and a simple model: who passes has learned something",
+            "so that who passes has learned something",
         )
 
 
 def _thresholds(facts: Facts) -> Iterator[Line]:
     told, best = facts.baselines, facts.best_in
-    for metric in dict.fromkeys((best, Metric.LOG_LOSS)):
+    # What a share of the variance or the likelihood says is not in the unit of the label, and
+    # depends less on which rows judge; but a few that decide rmse decide it too.
+    others = (Metric.LOG_LOSS, *(() if facts.deciding else (Metric.R2,)))
+    for metric in dict.fromkeys((best, *others)):
         if metric not in told.trivial:
             continue
         bound = told.bound(metric)
         low, high = told.trivial[metric], told.simple[metric]
-        if bound is None and metric is not best:
+        learned = bound is not None and metric.goodness(bound[0]) > metric.goodness(low)
+        if not learned and metric is not best:
             continue
         said = f"a guess has {metric.words(low)}, {told.model} {metric.words(high)}"
         if bound is None:

@@ -50,6 +50,8 @@ class Counted:
 
     missing: int = 0
     """Rows without a value."""
+    known: int = 0
+    """Rows with one."""
     low: float = np.inf
     high: float = -np.inf
     whole: bool = True
@@ -83,19 +85,23 @@ class Counted:
         """
         if self.exact:
             return len(self.sketch)
-        return int((_SKETCH - 1) / (float(self.sketch[-1]) / 2.0**64))
+        about = int((_SKETCH - 1) / (float(self.sketch[-1]) / 2.0**64))
+        return min(about, self.known)
 
     def add(self, column: pa.Array) -> None:
         """Takes in more rows, plain."""
+        known = column.drop_null()
         self.missing += column.null_count
-        unique = pc.value_counts(column.drop_null())
-        different, counts = unique.field("values"), unique.field("counts")
-        self.sketch = np.unique(np.concatenate([self.sketch, hashes(different)]))[:_SKETCH]
+        self.known += len(known)
+        different = known
         if self.values is not None:
+            told = pc.value_counts(known)
+            different, counts = told.field("values"), told.field("counts")
             keys = map(spelled, different.to_pylist()) if len(different) <= COUNTED_VALUES else ()
             self.values.update(dict(zip(keys, counts.to_pylist(), strict=False)))
             if len(different) > COUNTED_VALUES or len(self.values) > COUNTED_VALUES:
                 self.values = None
+        self._sketch(hashes(different))
         if pa.types.is_string(column.type):
             self.whole = False
         elif len(different):
@@ -103,6 +109,12 @@ class Counted:
             self.low, self.high = min(self.low, bounds["min"]), max(self.high, bounds["max"])
             is_float = pa.types.is_floating(column.type)
             self.whole &= not is_float or pc.all(pc.equal(different, pc.round(different))).as_py()
+
+    def _sketch(self, hashed: NDArray[np.uint64]) -> None:
+        if not self.exact:  # Larger ones are none of the smallest.
+            hashed = hashed[hashed < self.sketch[-1]]
+        if len(hashed):
+            self.sketch = _different(np.concatenate([self.sketch, hashed]))[:_SKETCH]
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,13 @@ def survey(
 def _repeated(hashed: Sequence[NDArray[np.uint64]]) -> int:
     """How many rows are as one before them, by their hashes."""
     together = np.concatenate(hashed) if hashed else np.empty(0, np.uint64)
-    return len(together) - len(np.unique(together))
+    return len(together) - len(_different(together))
+
+
+def _different(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each value once, in their order; np.unique takes several times as long."""
+    ordered = np.sort(values)
+    return np.asarray(ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]])
 
 
 def _note_odd(counted: Counted, reading: Reading, column: pa.Array, rows_before: int) -> None:

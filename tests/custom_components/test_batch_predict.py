@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,15 @@ def test_what_fails_on_the_way_leaves_the_file_before_as_it_was(tmp_path: Path, 
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"tells no format|there is no folder"):
         is_parquet(str(tmp_path / name))
+
+
+def test_times_in_csv_have_no_fraction_of_zeros(tmp_path: Path) -> None:
+    whole, parts = [datetime(2025, 2, 4), None], [datetime(2025, 2, 4, 1, 2, 3, 500000), None]
+    kind = pa.timestamp("ns")
+    rows = pa.table({"a": pa.array(whole, kind), "b": pa.array(parts, kind)})
+    write(rows.to_batches(), str(tmp_path / "said.csv"))
+    lines = (tmp_path / "said.csv").read_text().splitlines()
+    assert lines[1:] == ["2025-02-04 00:00:00,2025-02-04 01:02:03.500000000", ","]
 
 
 def test_csv_has_no_form_for_lists(tmp_path: Path) -> None:

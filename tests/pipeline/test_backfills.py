@@ -14,8 +14,10 @@ from pipeline import lineage, metadata, node, runs
 from pipeline.cluster import packed
 from pipeline.compiler import compile_pipeline
 from pipeline.config import PipelineConfig
+from pipeline.errors import UserError
 from pipeline.launch import GATE, Launch
 from pipeline.node import NodeResult, State
+from pipeline.parameters import of_span
 from pipeline.store import connect
 from pipeline.tasks import backfill
 
@@ -81,6 +83,16 @@ def test_what_the_store_has_as_it_is_is_not_ingested_again(config: PipelineConfi
     # The store has what can no longer be read.
     (Path(config.data.path) / "span-01" / "rows.csv").chmod(0)
     assert spans(launched(config)) == [3]
+
+
+def test_a_run_that_goes_on_stays_on_its_span(config: PipelineConfig) -> None:
+    begun = launched(config)
+    deliver(config, 3)
+    run, connection = runs.unfinished(config.local_root), metadata.connection(config)
+    resumed = Launch(config, run=run, connection=connection, to_nodes=[GATE])
+    assert resumed.parts[-1] == begun.parts[-1]
+    with pytest.raises(UserError, match="began on span 2, and cannot go on with span 3"):
+        Launch(of_span(config, 3), run=run, connection=connection, to_nodes=[GATE])
 
 
 def test_from_a_span_that_changed_on_all_are_due_also_if_it_was_so_before(

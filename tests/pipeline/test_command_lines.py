@@ -79,3 +79,18 @@ def test_the_newest_span_may_be_asked_for_and_is_again_on_resuming() -> None:
     assert "--span newest" in command(parse(["--span", "newest"]), resume=True)
     with pytest.raises(SystemExit):
         parse(["--span", "last"])
+
+
+def test_a_mistake_ends_the_process_with_its_code_and_without_taking_libraries_down() -> None:
+    script = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(print, 'an orderly exit')\n"
+        "sys.argv = ['pipeline', 'predict', '--row', '{']\n"
+        "runpy.run_module('pipeline', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT, timeout=60
+    )
+    assert done.returncode == 2
+    assert "--row: not valid JSON" in done.stderr
+    assert done.stdout == ""

@@ -17,6 +17,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from pipeline.__main__ import main
 from pipeline.config import PROJECT, PipelineConfig
 from pipeline.config_file import load
+from pipeline.evaluate_config import Metric
 from tests.pipeline.init import tables
 
 
@@ -58,15 +59,112 @@ def test_the_schema_leaves_room_for_new_data(shop: Path) -> None:
     schema = text_format.Parse(text, schema_pb2.Schema())
     found = {feature.name: feature for feature in schema.feature}
     age, income, town = found["age"], found["income"], found["town"]
-    assert age.type == schema_pb2.INT
-    assert age.int_domain.min <= 0
-    assert age.int_domain.max >= 130
+    assert age.type == schema_pb2.FLOAT  # The next one may be half a year older.
+    assert age.float_domain.min <= 0
+    assert age.float_domain.max >= 130
     assert age.presence.min_fraction == pytest.approx(0.9)
     assert income.presence.min_fraction < 0.9
     assert list(town.string_domain.value) == ["Bonn", "Kiel", "Ulm"]
     assert town.distribution_constraints.min_domain_mass == pytest.approx(0.9)
     assert list(found["late"].string_domain.value) == ["in time", "late"]
     assert found["late"].presence.min_fraction == 1.0
+
+
+def test_what_few_rows_have_stops_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tables.shop()
+    rows = len(columns["row"])
+    columns["seen"] = ["2024-01-01"] + [""] * (rows - 1)
+    columns["fax"] = ["yes", "no"] * 15 + [""] * (rows - 30)
+    columns["street"] = [f"street {row}" if row < 60 else "market" for row in range(rows)]
+    file = tables.write(tmp_path, columns)
+    config = init(file, "--label", "late", "--categorical", "street")
+    assert config is not None
+    assert "seen" not in config.features.columns
+    assert "a value in 1 of 400 rows alone: not read" in capsys.readouterr().out
+    schema = text_format.Parse(
+        (tmp_path / "configs" / "table.schema.pbtxt").read_text(), schema_pb2.Schema()
+    )
+    found = {feature.name: feature for feature in schema.feature}
+    assert (found["fax"].presence.min_count, found["fax"].presence.min_fraction) == (0, 0)
+    assert not found["street"].string_domain.value  # Each seventh row brings a new one.
+    kept = init(file, "--label", "late", "--keep", "seen", "--force")
+    assert kept is not None
+    assert "seen" in kept.features.keep
+
+
+def test_a_text_in_a_column_of_numbers_is_no_missing_value_of_all_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tables.shop()
+    columns["age"][7] = columns["age"][30] = "x7"
+    file = tables.write(tmp_path, columns)
+    config = init(file, "--label", "late")
+    assert config is not None
+    assert "age" in config.features.numeric
+    assert "x7" not in config.data.csv.null_values
+    assert config.data.on_bad_row == "drop"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'x7' in 2 rows, the first of them row 9, is no number: such rows are dropped" in said
+    columns["age"][:12] = ["x7"] * 12
+    config = init(tables.write(tmp_path, columns), "--label", "late", "--force")
+    assert config is not None
+    assert "age" in config.features.keep
+    assert config.data.on_bad_row == "fail"
+    assert "age" in (tmp_path / "configs" / "table.schema.pbtxt").read_text()
+
+
+def test_rows_that_are_there_twice_are_told_by_the_side_they_may_be_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tables.shop()
+    for values in columns.values():
+        values += [*values[:5], *values[10:15]]
+    columns["row"][-5:] = range(401, 406)
+    init(tables.write(tmp_path, columns), "--label", "late", "--folds", "0")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "5 of 410 rows repeat another one in every column. They stay on its side" in said
+    assert "5 of 410 rows repeat another one but for row" in said
+    assert "--drop row keeps them together" in said
+
+
+def test_few_rows_that_decide_are_told_and_do_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=2500)
+    price = 100 + 20 * x + 5 * random.normal(size=2500)
+    price[::600] = 90_000
+    file = tables.write(tmp_path, {"x": x.round(4), "price": price.round(2)})
+    config = init(file, "--label", "price")
+    assert config is not None
+    assert config.select.metric == "mae"
+    assert list(config.evaluate.thresholds) == ["mae"]
+    assert "of 2,500 rows, 90,000 and more from the mean, make half" in capsys.readouterr().out
+
+
+def test_a_first_run_has_to_explain_something(tmp_path: Path) -> None:
+    """Where chance moves rmse by more than what there is to learn, r2 tells."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=2500)
+    minutes = 40 * x + 60 * random.standard_t(5, size=2500)
+    config = init(tables.write(tmp_path, {"x": x, "minutes": minutes}), "--label", "minutes")
+    assert config is not None
+    bounds = config.evaluate.thresholds
+    assert 0 < (bounds[Metric.R2].min or 0) < 0.2
+    assert (bounds[Metric.RMSE].max or 0) > minutes.std()
+
+
+def test_slices_with_rows_enough_are_guarded(tmp_path: Path) -> None:
+    columns = tables.shop(4000)
+    file = tables.write(tmp_path, columns)
+    config = init(file, "--label", "late", "--frameworks", "xgboost,sklearn")
+    assert config is not None
+    assert {guard.columns[0] for guard in config.evaluate.guards} == {"member"}  # A third judges.
+    assert all(guard.min_rows == 500 for guard in config.evaluate.guards)
+    assert config.train.frameworks == ("xgboost", "sklearn")
+    assert "[continuous" not in (tmp_path / "configs" / "table.toml").read_text()  # It has no span.
 
 
 def test_every_guess_is_a_flag(shop: Path) -> None:
@@ -128,6 +226,7 @@ def test_the_same_is_told_as_json(shop: Path, capsys: pytest.CaptureFixture[str]
         (["--label", "late", "--split-by", "town"], "3 different values, and 5 are needed"),
         (["--label", "late", "--split-time", "income"], "45 rows have no value there"),
         (["--label", "late", "--split-by", "late"], "it cannot be left out, or be the label"),
+        (["--label", "late", "--frameworks", "keras,lightgbm"], "'lightgbm' is none; expected"),
         (["--label", "late", "--name", "My Shop"], "expected lower case letters, digits and"),
         (["--label", "shop"], "all 400 rows have the same value, 'north'"),
         (
@@ -154,7 +253,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert not given
 
 
-def test_a_person_is_asked_what_cannot_be_known(tmp_path: Path, answers: list[str]) -> None:
+def test_a_person_is_asked_what_cannot_be_known(
+    tmp_path: Path, answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {
         "day": [f"{d}/{m}/2024" for d, m in random.integers(1, 13, (600, 2))],
@@ -164,12 +265,16 @@ def test_a_person_is_asked_what_cannot_be_known(tmp_path: Path, answers: list[st
     }
     file = tables.write(tmp_path, columns)
     answers += ["", "stage", "7", "2", "2", ""]
+    monkeypatch.setattr("sys.argv", ["pipeline", "init", "t.csv", "--force", "--name", "table"])
     config = init(file)
     assert config is not None
     assert config.features.label == "stage"
     assert config.features.dates["day"].format == "%d/%m/%Y"
     assert config.features.problem == "regression"
     assert config.data.split_by == "patient_id"
+    head = (tmp_path / "configs" / "table.toml").read_text().splitlines()[0]
+    told = "--label stage --date day=%d/%m/%Y --problem regression --split-by patient_id`"
+    assert head.endswith(f"init t.csv --name table {told}")
 
 
 def test_columns_of_any_name_come_through(tmp_path: Path) -> None:
@@ -226,6 +331,7 @@ def test_a_span_in_the_name_stays_in_the_pattern(tmp_path: Path) -> None:
     config = load(tmp_path / "in.toml")
     assert config.data.pattern == "span-{SPAN:2}/*.csv"
     assert config.data.has_spans
+    assert "[continuous.performance]" in (tmp_path / "in.toml").read_text()
 
 
 def test_rows_without_a_label_are_dropped(tmp_path: Path) -> None:

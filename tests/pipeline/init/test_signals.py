@@ -8,7 +8,7 @@ import pytest
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
 from pipeline.init.baselines import Inputs, baselines
-from pipeline.init.signals import Target, drift, in_order, intraclass, skill
+from pipeline.init.signals import Target, deciding, drift, in_order, intraclass, skill
 
 RANDOM = np.random.default_rng(3)
 ROWS = 2000
@@ -55,6 +55,38 @@ def test_thresholds_lie_between_a_guess_and_a_simple_model() -> None:
     found = baselines(inputs, Target(told.problem, told.values[:600], 2), folds=True)
     assert found.trivial[Metric.AUC] == 0.5
     assert found.simple[Metric.AUC] > 0.75
-    bound = found.between(Metric.AUC)
-    assert bound is not None
+    bound, why = found.bound(Metric.AUC) or (0, "")
     assert 0.5 < bound < found.simple[Metric.AUC]
+    assert why == "half way between the two"
+
+
+def test_a_threshold_leaves_room_for_the_chance_of_which_rows_judge() -> None:
+    """A model as good as the simple one passes on other rows, few as they may be."""
+    label = NOISE + 2 * RANDOM.normal(size=ROWS)
+    inputs = Inputs(NOISE[:, None], np.empty((ROWS, 0)))
+    target = Target(Problem.REGRESSION, label)
+    many, few = (baselines(inputs, target, folds=False, judging=n) for n in (ROWS, ROWS // 40))
+    assert few.spread[Metric.RMSE] == pytest.approx(many.spread[Metric.RMSE] * 40**0.5)
+    bound, why = few.bound(Metric.RMSE) or (0, "")
+    assert bound > (few.simple[Metric.RMSE] + few.trivial[Metric.RMSE]) / 2
+    assert "by chance" in why
+    draws = [RANDOM.integers(0, ROWS, ROWS // 40) for _ in range(100)]
+    errors = (label - 0.9 * NOISE) ** 2
+    assert np.mean([np.sqrt(errors[drawn].mean()) <= bound for drawn in draws]) > 0.95
+
+
+def test_rows_of_a_group_are_drawn_together() -> None:
+    groups = np.arange(ROWS) // 40
+    label = RANDOM.normal(size=ROWS // 40)[groups] * 3 + NOISE
+    inputs = Inputs(NOISE[:, None], np.empty((ROWS, 0)))
+    target = Target(Problem.REGRESSION, label)
+    spread = baselines(inputs, target, folds=False, groups=groups).spread[Metric.MAE]
+    assert spread > 2 * baselines(inputs, target, folds=False).spread[Metric.MAE]
+
+
+def test_few_rows_decide_where_a_label_has_a_few_values_far_from_all_else() -> None:
+    assert deciding(NOISE, ROWS) == 0
+    assert deciding(np.ones(ROWS), ROWS) == 0
+    far = NOISE.copy()
+    far[:5] = 500
+    assert deciding(far, ROWS) == 3

@@ -32,8 +32,9 @@ def test_counts_do_not_depend_on_where_batches_end() -> None:
 def test_rows_that_differ_in_an_identifier_alone_repeat_one_another() -> None:
     columns = {"id": pa.array([1, 2, 3]), "a": pa.array([7, 7, 8])}
     readings = {"id": Reading(), "a": Reading()}
-    assert survey(batches(columns, 2), readings, []).repeated == 0
-    assert survey(batches(columns, 2), readings, ["id"]).repeated == 1
+    for apart, alike in (([], 0), (["id"], 1)):
+        found = survey(batches(columns, 2), readings, apart)
+        assert (found.repeated, found.alike) == (0, alike)
 
 
 def test_columns_that_hold_the_same_are_found_and_others_are_not() -> None:
