@@ -44,7 +44,7 @@ def _partings(run: Run, config: PipelineConfig, where: NDArray[np.int64]) -> Par
     inputs = ModelInputs.of(
         config.features, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
-    _, rows = cross_validation.read(
+    _, rows, _ = cross_validation.read(
         [f"{examples.uri}/Split-{split}/*" for split in _SPLITS],
         inputs,
         transform,

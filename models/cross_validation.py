@@ -4,14 +4,15 @@ The rows are put into parts; each part is predicted by a model that is trained o
 the final one is on all, its search for the number of steps included; and that several times, each
 time with other parts (repeated k-fold: R. Kohavi, A Study of Cross-Validation and Bootstrap for
 Accuracy Estimation and Model Selection, IJCAI 1995). What Transform learned, it learned once, from
-the train split: means, vocabularies and the like, which know no label. Target statistics do; they
-are made of rows other than the row itself, so no prediction has seen the label that it is held
-against.
+all rows: means, vocabularies and the like, which know no label. Target statistics do, and
+are made anew for each part, of the rows that its model learns from: those of all rows would tell
+the label of a row by what others with its value are encoded as.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import tensorflow_transform as tft
 from numpy.typing import NDArray
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
+from models import features, preprocessing, target_encoding
 from models.bundle import Predict
 from models.dataset import Rows, matrices
 from models.features import FOLD, LABEL, ModelInputs
@@ -30,6 +32,8 @@ from pipeline.errors import UserError
 from pipeline.evaluate_config import CrossValidation
 
 _ROWS_AT_ONCE = 8192
+TargetEncoded = Mapping[int, NDArray[np.int64]]
+"""By the place of its first number in `Rows.numbers`, the hashes [rows] of a column's values."""
 _STRATA = 10
 """Into so many parts of equal size the labels of a regression are put, to be spread evenly."""
 
@@ -41,8 +45,9 @@ def read(
     *,
     classes: int,
     weights: Sequence[float],
-) -> tuple[list[bytes], Rows]:
-    """Raw rows as a model learns from them, and what `OutOfFold` calls each.
+    target_encoded: Sequence[str] = (),
+) -> tuple[list[bytes], Rows, TargetEncoded]:
+    """Raw rows as a model learns from them, what `OutOfFold` calls each, and what `predict` takes.
 
     Args:
         file_patterns: Gzipped TFRecords of raw tf.Examples.
@@ -50,6 +55,7 @@ def read(
         transform: The graph that they go through.
         classes: How many the label has; 0 where it is a number.
         weights: What a row of the files of each pattern weighs; none: 1.
+        target_encoded: As in `FeaturesConfig`.
 
     Raises:
         UserError: If there are no rows.
@@ -61,16 +67,22 @@ def read(
     batches: list[tuple[NDArray[Any], ...]] = []
     for file, weight in files:
         for examples in tf.data.TFRecordDataset(file, "GZIP").batch(_ROWS_AT_ONCE):
-            columns = graph.apply_transform_model(tf.io.parse_example(examples, spec))
-            tensors = *matrices(columns, inputs), columns[LABEL], columns[FOLD]
+            raw = tf.io.parse_example(examples, spec)
+            columns = graph.apply_transform_model(raw)
+            values = [preprocessing.strings(raw[column]) for column in target_encoded]
+            hashes = tf.stack([*map(target_encoding.hashed, values), columns[FOLD]], axis=1)
+            tensors = *matrices(columns, inputs), columns[LABEL], hashes
             weighs = np.full(len(examples), weight, np.float32)
             batches.append((*(tensor.numpy() for tensor in tensors), weighs))
             keys += OutOfFold.keys(examples.numpy())
     if not keys:
         raise UserError(f"There are no rows to learn from in {', '.join(file_patterns)}.")
-    numbers, categories, labels, folds, weighs = map(np.concatenate, zip(*batches, strict=True))
-    labels, folds = labels.astype(np.float32), folds.astype(np.int32)
-    return keys, Rows(numbers, categories, labels, folds, weighs, classes)
+    numbers, categories, labels, hashes, weighs = map(np.concatenate, zip(*batches, strict=True))
+    labels, folds = labels.astype(np.float32), hashes[:, -1].astype(np.int32)
+    rows = Rows(numbers, categories, labels, folds, weighs, classes)
+    firsts = dict(zip(inputs.numbers, np.cumsum((0, *inputs.widths)).tolist(), strict=False))
+    places = [firsts[features.target(column)] for column in target_encoded]
+    return keys, rows, dict(zip(places, hashes.T, strict=False))
 
 
 def predict(
@@ -80,6 +92,7 @@ def predict(
     *,
     fit: Callable[[Rows], Predict],
     seed: int,
+    target_encoded: TargetEncoded | None = None,
 ) -> tuple[OutOfFold, float]:
     """What models say of the rows that they have not learned from, and the loss of that.
 
@@ -89,6 +102,7 @@ def predict(
         settings: How many parts, and how often.
         fit: Trains a model; the same for the same rows.
         seed: Of the parts.
+        target_encoded: What target statistics are made of, as `read` gives it.
 
     Raises:
         UserError: If there are too few groups of rows, or some to learn from have one label.
@@ -99,7 +113,8 @@ def predict(
         said: dict[int, NDArray[np.float32]] = {}
         for number in range(settings.folds):
             progress.report(len(repeats) * settings.folds + number, fits, "fits")
-            learn, judge = rows.take(part != number), rows.take(part == number)
+            encoded = _encoded(rows, target_encoded or {}, part != number)
+            learn, judge = encoded.take(part != number), encoded.take(part == number)
             _check(learn, rows.classes)
             with progress.silenced():
                 said[number] = fit(learn)(judge.numbers, judge.categories)
@@ -111,6 +126,19 @@ def predict(
     first = {key: place for place, key in reversed([*enumerate(keys)])}
     values = np.stack(repeats)[:, [*first.values()]]
     return OutOfFold({key: place for place, key in enumerate(first)}, values), float(loss)
+
+
+def _encoded(rows: Rows, target_encoded: TargetEncoded, learn: NDArray[np.bool_]) -> Rows:
+    """The rows with target statistics of those alone that are learned from."""
+    numbers = rows.numbers.copy()
+    # Rows that equal one another are in one of these parts too, as their groups are in one fold.
+    fold = rows.folds.astype(np.int64) % target_encoding.FOLDS
+    for first, hashes in target_encoded.items():
+        found = target_encoding.anew(
+            hashes, fold=fold, labels=rows.labels, classes=rows.classes, learn=learn
+        )
+        numbers[:, first : first + found.shape[1]] = found
+    return replace(rows, numbers=numbers)
 
 
 def partings(rows: Rows, settings: CrossValidation, *, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -129,7 +129,10 @@ def _number(value: Any, classes: tuple[str, ...]) -> float | None:
     if not classes:
         return float(value) if isinstance(value, int | float | np.number) else None
     text = value.decode() if isinstance(value, bytes) else str(value)
-    text = text.lower() if isinstance(value, bool | np.bool_) else text.removesuffix(".0")
+    if isinstance(value, bool | np.bool_):
+        text = text.lower()
+    elif isinstance(value, float | np.floating):
+        text = text.removesuffix(".0")
     return float(classes.index(text)) if text in classes else None
 
 

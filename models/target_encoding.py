@@ -46,7 +46,7 @@ def encode(values: tf.Tensor, *, fold: tf.Tensor, labels: tf.Tensor, classes: in
         classes: How many there are; with more than two, each has a share: [rows, classes]; 0 where
             the label is a number.
     """
-    hashes = tf.strings.to_hash_bucket_fast(values, _NO_HASH)
+    hashes = hashed(values)
     combiner = Statistics(classes)
     with tf.compat.v1.name_scope(None, "target_encoding"):  # What analyzers are told apart by.
         known, table = analyzers._apply_cacheable_combiner(combiner, hashes, fold, labels)
@@ -56,6 +56,36 @@ def encode(values: tf.Tensor, *, fold: tf.Tensor, labels: tf.Tensor, classes: in
     encoded = tf.gather(table, place * FOLDS + fold)
     shape = [-1, combiner.width] if combiner.width > 1 else [-1]
     return tf.reshape(encoded, shape)
+
+
+def anew(
+    hashes: NDArray[np.int64],
+    *,
+    fold: NDArray[np.int64],
+    labels: NDArray[Any],
+    classes: int,
+    learn: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """What `encode` would give if only some rows were there to learn from: [rows, numbers].
+
+    Args:
+        hashes: Of the values [rows], as `hashed` gives them.
+        fold: The part of each row [rows].
+        labels: The class's number [rows], or the value.
+        classes: As in `encode`.
+        learn: Which rows [rows] are learned from.
+    """
+    statistics = Statistics(classes)
+    rows = [hashes[learn], fold[learn], labels[learn]]
+    known, table = statistics.extract_output(statistics.add_input([], rows))
+    place = np.searchsorted(known, hashes)
+    place = np.where(known[place] == hashes, place, len(known) - 1)
+    return table[place * FOLDS + fold]
+
+
+def hashed(values: tf.Tensor) -> tf.Tensor:
+    """What statistics know values [rows] by: int64 [rows]."""
+    return tf.strings.to_hash_bucket_fast(values, _NO_HASH)
 
 
 class Statistics(analyzer_nodes.Combiner):

@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    told = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "rows")
+    told = ", ".join(f"{n} {Metric(n).words(v)}" for n, v in metrics.items() if n != "rows")
     print(f"{arguments.framework}: {told} on {metrics['rows']} rows of the eval data")
     print(f"bundle: {arguments.model_dir}")
     return 0

@@ -131,7 +131,7 @@ def run(
     inputs = ModelInputs.of(
         task.features, transform.transformed_feature_spec(), transform.vocabulary_size_by_name
     )
-    keys, rows = _read(task, inputs, transform)
+    keys, rows, target_encoded = _read(task, inputs, transform)
     _check_labels(rows, task.features)
     settings = settings.for_rows(len(rows))
     graph = manifest.fingerprint(Path(task.transform_graph))
@@ -144,6 +144,7 @@ def run(
                 task.cross_validation,
                 fit=lambda some: _fit(module, some, inputs.sizes, settings),
                 seed=settings.seed,
+                target_encoded=target_encoded,
             )
     start = time.perf_counter()
     begun, base, (model, told, held_out_loss) = _train(
@@ -179,14 +180,19 @@ def run(
 
 def _read(
     task: Task, inputs: ModelInputs, transform: tft.TFTransformOutput
-) -> tuple[list[bytes], Rows]:
-    """The rows to learn from, and with cross-validation what names each."""
+) -> tuple[list[bytes], Rows, cross_validation.TargetEncoded]:
+    """The rows to learn from, and with cross-validation what else it takes."""
     classes = len(task.features.class_names)
     if task.cross_validation:
         return cross_validation.read(
-            task.train_files, inputs, transform, classes=classes, weights=task.train_weights
+            task.train_files,
+            inputs,
+            transform,
+            classes=classes,
+            weights=task.train_weights,
+            target_encoded=task.features.target_encoded,
         )
-    return [], read(
+    rows = read(
         task.train_files,
         inputs,
         classes=classes,
@@ -194,6 +200,7 @@ def _read(
         never_held_out=task.known,
         memory_budget=task.memory_budget,
     )
+    return [], rows, {}
 
 
 def _fit(module: ModuleType, rows: Rows, sizes: Sequence[int], settings: TrainConfig) -> Predict:

@@ -239,6 +239,12 @@ class PipelineConfig(Section):
                 "train.warm_start is true and [evaluate.cross_validation] is set: the model to go "
                 "on from has learned the rows that are to judge; take one of the two away"
             )
+        if self.evaluate.cross_validation and self.data.split_time:
+            raise ValueError(
+                "data.split_time is set and [evaluate.cross_validation] too: the newest rows are "
+                "to judge, and in a cross-validation all do, by models that know what came later; "
+                "take one of the two away"
+            )
         return self
 
     @model_validator(mode="after")

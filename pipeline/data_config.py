@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ Character = Annotated[str, Field(min_length=1, max_length=1)]
 
 DATABASES = ("postgresql", "mysql", "sqlite", "bigquery")
 """Where a query may be sent: what its URL begins with."""
+_PASSWORD_SETTING = re.compile(r"(^|&)(password|passwd|pwd)=", re.I)
 
 
 class CsvOptions(Section):
@@ -212,7 +214,7 @@ def checked_database(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in DATABASES:
         raise ValueError(f"begins with {parts.scheme!r}; expected one of {', '.join(DATABASES)}")
-    if parts.password is not None:
+    if parts.password is not None or _PASSWORD_SETTING.search(parts.query):
         raise ValueError("holds a password; put it in PIPELINE_DATABASE_PASSWORD")
     expected = {
         "sqlite": "sqlite:///FILE",

@@ -66,6 +66,11 @@ class Metric(StrEnum):
         """A difference that is set as people read it: "0.05", or "5 %"."""
         return f"{100 * setting:g} %" if self.is_relative else f"{setting:g}"
 
+    @staticmethod
+    def bound_words(bound: float) -> str:
+        """A value that is set as people read it, in full: "0.7", or "1,250,000"."""
+        return f"{bound:,.10g}"
+
     def words(self, value: float | None, sign: str = "") -> str:
         """A value as people read it; with `sign` "+" a difference of two."""
         if value is None:

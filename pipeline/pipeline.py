@@ -118,6 +118,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         custom_config=transform_config,
         analyzer_cache=analyzed[0].outputs["history"] if analyzed else None,
         base_transform_graph=base.get("transform_graph"),
+        analyze=SPLITS if config.evaluate.cross_validation else (),
     ).with_id(TRANSFORM)
     tuners = _tuners(config, transform)
     trainers = [

@@ -110,7 +110,7 @@ def _print_results(
 ) -> None:
     console.print()
     if "DataGate" in outputs:
-        _print_gate(console, copies.of(outputs["DataGate"]["report"][0].uri))
+        _print_gate(console, copies.of(outputs["DataGate"]["report"][0].uri), _left_out(outputs))
     _print_searches(console, outputs, copies)
     if "Evaluator" in outputs:
         folder = copies.of(outputs["Evaluator"]["evaluation"][0].uri)
@@ -119,19 +119,29 @@ def _print_results(
         selection = _selection(outputs, copies)
         _print_slices(console, verdict, selection)
         _print_choice(console, verdict, selection)
-        _print_decision(console, selection, outputs, copies)
+        _print_decision(console, config, selection, outputs, copies)
         _print_registration(console, outputs)
         _print_predictions(console, outputs)
         _print_how_to_ask(console, config, folder, predict)
 
 
-def _print_gate(console: Console, folder: Path) -> None:
+def _left_out(outputs: Outputs) -> int:
+    """How many rows of the span do not fit, and are not learned from (`data.on_bad_row`)."""
+    if "ExampleGen" not in outputs:
+        return 0
+    facts = outputs["ExampleGen"]["examples"][0].custom_properties
+    return int(facts["rows_dropped"].int_value)
+
+
+def _print_gate(console: Console, folder: Path, left_out: int) -> None:
     report = gate_report.Report.model_validate_json((folder / gate_report.FILE).read_text())
     compared = f" against span {report.previous_span}" if report.previous_span is not None else ""
     warnings = [f for f in report.findings if f.severity is Severity.WARN]
-    what = f"{len(warnings)} warnings" if warnings else "nothing to warn of"
+    counted = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
+    what = counted if warnings else "nothing to warn of"
+    less = f"{left_out:,} that do not fit left out, " if left_out else ""
     console.print(
-        f"[bold]Data[/]  span {report.span}, {sum(report.rows.values()):,} rows, "
+        f"[bold]Data[/]  span {report.span}, {sum(report.rows.values()):,} rows, {less}"
         f"checked{compared}: {what}"
     )
     for finding in warnings:
@@ -248,7 +258,11 @@ def _print_choice(console: Console, verdict: Verdict, selection: Selection | Non
 
 
 def _print_decision(
-    console: Console, selection: Selection | None, outputs: Outputs, copies: Copies
+    console: Console,
+    config: PipelineConfig,
+    selection: Selection | None,
+    outputs: Outputs,
+    copies: Copies,
 ) -> None:
     if "Canary" not in outputs:
         console.print("[bold]Decision[/]  none: the nodes that push were not part of this run")
@@ -270,7 +284,9 @@ def _print_decision(
         console.print(f"Model: {destination}", soft_wrap=True)
         return
     console.print("[bold yellow]Decision[/]  not pushed; the live model, if any, stays:")
-    if canary.blessed:
+    if canary.blessed and config.registration.approval == "shadow":
+        reason = "it waits for its trial on the next span: python -m pipeline continuous"
+    elif canary.blessed:
         reason = "it waits for a person: python -m pipeline registry approve"
     elif selection is not None and selection.winner is None:
         reason = "no candidate was chosen"

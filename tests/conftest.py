@@ -1,9 +1,18 @@
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 
 from tests import services
+
+
+@pytest.fixture(autouse=True)
+def _same_search_path() -> Iterator[None]:
+    """MLflow leaves a loaded model's own copy of the code ahead of the project's."""
+    before = sys.path.copy()
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(scope="session")

@@ -228,7 +228,8 @@ def _target(found: Manifest) -> Target:
 def _best(manifests: Mapping[str, Manifest], number: int) -> tuple[str, ...]:
     """The candidates with the lowest losses on rows held out from training, by name.
 
-    Never by the eval split: what is chosen by the rows that judge it is judged too well.
+    Never by the eval split: what is chosen by the rows that judge it is judged too well. In a
+    cross-validation, where all rows judge, it is by their out-of-fold losses, and a little so.
     """
 
     def loss(name: str) -> tuple[float, str]:

@@ -54,7 +54,7 @@ def _bounds(
         else:
             passed = value >= bound - _DUST if rule is Rule.MIN else value <= bound + _DUST
             relation = _RELATIONS[rule, passed]
-            reason = f"{metric} {metric.words(value)} is {relation} {bound:g}"
+            reason = f"{metric} {metric.words(value)} is {relation} {metric.bound_words(bound)}"
         yield Check(
             model=candidate,
             metric=metric,

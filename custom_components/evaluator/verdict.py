@@ -147,7 +147,8 @@ class Check(_Record):
     def bound_words(self) -> str:
         """The bound as people read it."""
         is_value = self.rule in (Rule.MIN, Rule.MAX)
-        return f"{self.bound:g}" if is_value else self.metric.setting_words(self.bound)
+        words = self.metric.bound_words if is_value else self.metric.setting_words
+        return words(self.bound)
 
 
 class Cost(_Record):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.proto.transform_pb2 import SplitsConfig
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
@@ -44,6 +45,7 @@ class Transform(base_beam_component.BaseBeamComponent):
         custom_config: Mapping[str, Any],
         analyzer_cache: types.BaseChannel | None = None,
         base_transform_graph: types.BaseChannel | None = None,
+        analyze: Sequence[str] = (),
     ) -> None:
         """Defines a transformation.
 
@@ -55,7 +57,9 @@ class Transform(base_beam_component.BaseBeamComponent):
             analyzer_cache: The `updated_analyzer_cache` of an earlier run; it may hold no artifact.
             base_transform_graph: A TransformGraph to take over instead of analysing the examples,
                 if the same preprocessing made it; it may hold no artifact.
+            analyze: The splits to learn from; by default, the train split.
         """
+        splits = SplitsConfig(analyze=analyze, transform=analyze) if analyze else None
         transformed_examples = types.Channel(type=standard_artifacts.Examples)
         transformed_examples.matching_channel_name = "examples"
         super().__init__(
@@ -66,6 +70,7 @@ class Transform(base_beam_component.BaseBeamComponent):
                 custom_config=json_utils.dumps(dict(custom_config)),
                 force_tf_compat_v1=0,
                 disable_statistics=1,
+                splits_config=splits,
                 analyzer_cache=analyzer_cache,
                 base_transform_graph=base_transform_graph,
                 transform_graph=types.Channel(type=standard_artifacts.TransformGraph),

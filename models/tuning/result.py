@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.evaluate_config import Metric
 from pipeline.sections import Section
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class Result(Section):
         tried = f"{self.count('complete') + self.count('pruned')} trials"
         if pruned := self.count("pruned"):
             tried += f" ({pruned} pruned)"
-        found = f"{self.framework}: {self.loss} {self.value:.4f} on held-out rows after {tried}"
+        # A squared error has the label's scale, as its root has: thousands have no decimals.
+        words = (Metric.LOG_LOSS if self.loss == "log loss" else Metric.RMSE).words
+        found = f"{self.framework}: {self.loss} {words(self.value)} on held-out rows after {tried}"
         if self.baseline is not None:
-            found += f", {self.baseline:.4f} as configured"
+            found += f", {words(self.baseline)} as configured"
         if self.importance:
             found += f"; {next(iter(self.importance))} matters most"
         return found

@@ -284,8 +284,9 @@ def _performance(
     bounds = ((rule.min, samples < _or_nan(rule.min)), (rule.max, samples > _or_nan(rule.max)))
     for bound, broken in bounds:
         if bound is not None:
-            which = "below" if bound is rule.min else "above"
-            yield _judged(metric, score.value, bound, f"{which} {bound:g}", broken, confidence)
+            than = "below" if bound is rule.min else "above"
+            which = f"{than} {metric.bound_words(bound)}"
+            yield _judged(metric, score.value, bound, which, broken, confidence)
     if rule.max_fall is None:
         return
     if score.before is None:

@@ -78,7 +78,7 @@ def baselines(
     order: Numbers | None = None,
     eval_share: float = 1 / 3,
 ) -> Baselines:
-    """Metrics of the majority's share (or the mean), and of a simple model.
+    """Metrics of the classes' shares (or the mean, of mae the median), and of a simple model.
 
     Args:
         inputs: The features.
@@ -95,18 +95,20 @@ def baselines(
 
     told = np.zeros((len(target.values), max(1, target.classes)))
     guessed = np.zeros_like(told)
+    middle = np.zeros(len(told))
     judged = np.zeros(len(told), bool)
     with threadpool_limits(1):  # Threads that wait for one another take longer than one alone.
         for learn, judge in _splits(target, folds, groups, order, eval_share):
             told[judge] = _predict(inputs, target, learn, judge)
             guessed[judge] = target.sides[learn].mean(0)
+            middle[judge] = np.median(target.values[learn])
             judged[judge] = True
     actual, drawn_from = target.values[judged], None if groups is None else groups[judged]
     linear = len(target.values) < _LINEAR_BELOW
     names = {True: "a linear model", False: "small boosted trees"}
     return Baselines(
         names[linear],
-        _metrics(guessed[judged], actual, target) | _by_chance(actual, target),
+        _metrics(guessed[judged], actual, target) | _by_chance(actual, target, middle[judged]),
         _metrics(told[judged], actual, target),
         _spread(told[judged], actual, target, drawn_from, judging or len(actual)),
     )
@@ -166,7 +168,9 @@ def _model(inputs: Inputs, target: Target, learn: NDArray[np.int64]) -> tuple[An
     if len(target.values) >= _LINEAR_BELOW and not inputs.texts:
         features = np.hstack([inputs.numbers, inputs.categories])
         kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        return features, kind(max_iter=30, max_leaf_nodes=15, learning_rate=0.2, random_state=0)
+        # Where a class is rare, a leaf of few rows would else say what is far too certain.
+        held = {"l2_regularization": 5.0, "random_state": 0}
+        return features, kind(max_iter=30, max_leaf_nodes=15, learning_rate=0.2, **held)
     features = _linear_features(inputs, learn)
     if regression:
         return features, Ridge(alpha=3.0)
@@ -214,10 +218,13 @@ def _spread(
     return {m: scale * float(np.std([one[m] for one in found])) for m in found[0]}
 
 
-def _by_chance(actual: Numbers, target: Target) -> dict[Metric, float]:
-    """What a guess has exactly: guesses differ from fold to fold, which says nothing."""
+def _by_chance(actual: Numbers, target: Target, middle: Numbers) -> dict[Metric, float]:
+    """What the best guess of a metric has: of mae it is the median, not the mean.
+
+    And exactly: guesses differ from fold to fold, which says nothing.
+    """
     if target.problem is Problem.REGRESSION:
-        return {Metric.R2: 0.0}
+        return {Metric.R2: 0.0, Metric.MAE: float(np.mean(np.abs(actual - middle)))}
     if target.problem is not Problem.BINARY:
         return {}
     return {Metric.AUC: 0.5, Metric.PR_AUC: float(actual.mean())}

@@ -37,6 +37,8 @@ class Guess:
     role: str = "keep"
     setting: Any = None
     """The value, where the list is a table: a period, a number of places, a `DateFormat`."""
+    note: str = ""
+    """Of a category: why it is one, at the end of `why`."""
 
     @property
     def is_read(self) -> bool:
@@ -69,6 +71,7 @@ _CYCLES = (
 )
 _FEW, _MANY = 30, 100
 _ROWS_PER_VALUE = 10
+_BY_NAME = ", codes, by its name"
 
 
 def guess(name: str, column: pa.Array, label: NDArray[np.float64] | None) -> Guess:
@@ -104,17 +107,26 @@ def guess(name: str, column: pa.Array, label: NDArray[np.float64] | None) -> Gue
     return _number(name, column, unique, label)
 
 
-def as_category(name: str, rows: int, distinct: int) -> Guess:
-    """How a column of categories is best put, by how many there are."""
+def as_category(rows: int, distinct: int, note: str = "", *, folds: bool = False) -> Guess:
+    """How a column of categories is best put, by how many there are.
+
+    Args:
+        rows: How many have a value.
+        distinct: How many values there are.
+        note: Why it is a category.
+        folds: Whether all rows judge in turn: then the label's means are no inputs, for they are
+            made once, of rows that judge too.
+    """
     per_value = rows / max(1, distinct)
     if distinct <= _FEW or (distinct <= _MANY and per_value >= _ROWS_PER_VALUE):
-        return Guess(Kind.CATEGORY, f"{distinct} values", "categorical")
+        return Guess(Kind.CATEGORY, f"{distinct} values{note}", "categorical", note=note)
     if per_value >= 5:
-        why = f"{distinct:,} values, about {per_value:,.0f} rows each"
-        return Guess(Kind.CATEGORY, why, "target_encoded")
+        why = f"{distinct:,} values, about {per_value:,.0f} rows each{note}"
+        role = "categorical" if folds else "target_encoded"
+        return Guess(Kind.CATEGORY, why, role, note=note)
     places = min(1024, max(16, 1 << (distinct // 2).bit_length()))
-    why = f"{distinct:,} values, too few rows for each"
-    return Guess(Kind.CATEGORY, why, "hashed", places)
+    why = f"{distinct:,} values, too few rows for each{note}"
+    return Guess(Kind.CATEGORY, why, "hashed", places, note)
 
 
 def as_text(known: pa.Array) -> Guess:
@@ -181,17 +193,17 @@ def _text_or_category(name: str, known: pa.Array, unique: pa.Array) -> Guess:
     if (words >= 2.5 and distinct > max(_MANY, 0.1 * rows)) or (words >= 5 and distinct > _FEW):
         return as_text(known)
     if (unit := values.unit_of(known)) and distinct > _FEW:
-        told = as_category(name, rows, distinct)
+        told = as_category(rows, distinct, f": {unit.words}, read as text")
         if told.role != "hashed":
-            return Guess(told.kind, f"{told.why}: {unit}, read as text", told.role)
-        return Guess(Kind.NUMBER, f"{unit}, which is read as text", "keep")
+            return told
+        return Guess(Kind.NUMBER, f"{unit.words}, which is read as text", "keep")
     if distinct == rows and rows >= 20:
         return Guess(Kind.IDENTIFIER, "another value in each row")
     if _ID_PART.search(name) and distinct > _FEW:
         return Guess(Kind.IDENTIFIER, "its name says so")
     if mostly_unique and rows >= 100 and not _CODE.search(name.lower()):
         return Guess(Kind.IDENTIFIER, f"{distinct:,} values in {rows:,} rows: hardly one twice")
-    return as_category(name, rows, distinct)
+    return as_category(rows, distinct)
 
 
 def _number(
@@ -210,9 +222,7 @@ def _number(
     if (around := _cycle(name, known)) is not None:
         return around
     if whole and label is not None and _are_codes(numbers, label):
-        told = as_category(name, len(known), distinct)
-        why = f"{told.why}, whole numbers whose order says little"
-        return Guess(told.kind, why, told.role, told.setting)
+        return as_category(len(known), distinct, ", whole numbers whose order says little")
     return as_number(known)
 
 
@@ -231,16 +241,13 @@ def _integer(name: str, known: NDArray[np.float64], distinct: int) -> Guess | No
     lower = name.lower()
     if _ID_PART.search(name) and distinct > _FEW:
         if distinct <= 1000 and rows / distinct >= 20:
-            told = as_category(name, rows, distinct)
-            return Guess(told.kind, f"{told.why}, codes, by its name", told.role)
+            return as_category(rows, distinct, _BY_NAME)
         return Guess(Kind.IDENTIFIER, "its name says so")
     is_code = _CODE.search(lower) or _ID_PART.search(name)
     if is_code and not re.search(r"(price|count|size|amount|total|sq|code_?lines)", lower):
         if lower.endswith(("area",)) and distinct > _MANY:
             return None
-        told = as_category(name, rows, distinct)
-        why = f"{told.why}, codes, by its name"
-        return Guess(told.kind, why, told.role, told.setting)
+        return as_category(rows, distinct, _BY_NAME)
     return None
 
 

@@ -20,15 +20,16 @@ from pipeline.init.kinds import Guess, Kind
 from pipeline.init.noticed import Flag
 from pipeline.init.problems import Label, label_of
 from pipeline.init.signals import Target
+from pipeline.init.spelling import Spelling
 from pipeline.init.splits import Split
 from pipeline.init.survey import Survey, survey
 from pipeline.init.understanding import (
     SAMPLE,
     Column,
-    Spelling,
     checked_label,
     columns_of,
     counted,
+    placed,
     target_of,
     usable,
 )
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _TRIED = 10_000
 """Rows on which columns and simple models are tried."""
+_TRIED_OF_CLASS = 500
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Understood:
     """Rows that are dropped: of no label that counts, or with a text where a number should be."""
     metric: Metric | None = None
     deciding: int = 0
-    """So few rows make half of the squared error of a guess; 0: no few do."""
+    """So few rows make half of the squared error of a guess that mae is to judge; 0: it is not."""
 
 
 def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
@@ -104,7 +106,8 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     label_column = checked_label(source, wishes.label)
     _check_names(source, wishes)
     sample = source.sample(SAMPLE)
-    told, spelling = columns_of(source, sample, label_column, wishes.roles, wishes.drop)
+    whole = (wishes.split_by, wishes.split_time)
+    told, spelling = columns_of(source, sample, label_column, wishes.roles, wishes.drop, whole)
     told = {name: _settled(column, ask) for name, column in told.items()}
     apart = [n for n, c in told.items() if c.guess.kind is Kind.IDENTIFIER]
     readings = {name: column.reading for name, column in told.items()}
@@ -112,12 +115,13 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     told = counted(told, surveyed, label_column)
     label = _label(told[label_column], surveyed, wishes, ask)
     target, known = target_of(told[label_column], label)
-    tried = _tried(len(target.values))
+    tried = _tried(len(target.values), label)
     some, rows_tried = _taken(target, tried), np.flatnonzero(known)[tried]
     skills = _skills(told, label, some, rows_tried, surveyed)
     told, flags = noticed.without_leaks(told, skills, label, frozenset(wishes.roles))
     split = _split(told, label, target, known, surveyed.rows - label.left_out, wishes, ask)
     told = _grouped(told, split, label_column)
+    told = placed(told, surveyed.rows, folds=bool(split.folds))
     features = usable(told, label_column)
     rows = surveyed.rows - label.left_out
     judging = rows if split.folds else max(1, rows // 3)
@@ -126,8 +130,9 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     regression = label.problem is Problem.REGRESSION
     deciding = signals.deciding(target.values, judging) if regression else 0
     flags += noticed.flags(told, label, surveyed, spelling, split)
-    flags += noticed.few_decide(deciding, target, label)
-    flags += noticed.no_signal(reached, label, deciding)
+    by_mae = deciding > 0 and reached.bound(Metric.MAE) is not None
+    flags += noticed.few_decide(deciding, target, label, by_mae=by_mae)
+    flags += noticed.no_signal(reached, label, by_mae=by_mae)
     flags += [Flag("split", split.column, split.why)] if split.column else []
     missing = _missing(spelling, told)
     return Understood(
@@ -140,7 +145,7 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
         flags=flags,
         bad_rows=label.left_out + sum(c.strays for n, c in told.items() if n != label_column),
         metric=wishes.metric,
-        deciding=deciding,
+        deciding=deciding if by_mae else 0,
     )
 
 
@@ -184,8 +189,9 @@ def _label(column: Column, surveyed: Survey, wishes: Wishes, ask: Ask) -> Label:
     unit = values.unit_of(known) if pa.types.is_string(known.type) and not wishes.classes else None
     if unit and wishes.problem is not Problem.MULTICLASS and column.counted.distinct > 2:
         raise UserError(
-            f"--label {column.name}: it holds {unit}, as in {column.example!r}; expected plain "
-            "numbers. Write it so, or ask for --problem multiclass if each is a class"
+            f"--label {column.name}: it holds {unit.words}, as in {unit.example!r}; expected plain "
+            f"numbers. Write it so ({unit.plain}), or ask for --problem multiclass if each is a "
+            "class"
         )
     told = label_of(
         column.name,
@@ -213,8 +219,11 @@ def _label(column: Column, surveyed: Survey, wishes: Wishes, ask: Ask) -> Label:
     return label_of(column.name, column.counted, surveyed.rows, problem=other)
 
 
-def _tried(rows: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, rows - 1, min(rows, _TRIED)).astype(np.int64))
+def _tried(rows: int, label: Label) -> NDArray[np.int64]:
+    """Rows to try on, spread evenly; more of them where one of two classes is rare."""
+    rare = label.problem is Problem.BINARY
+    most = max(_TRIED, int(_TRIED_OF_CLASS / label.rarest)) if rare else _TRIED
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
 
 
 def _taken(target: Target, rows: NDArray[np.int64]) -> Target:

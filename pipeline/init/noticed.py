@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,10 @@ from pipeline.init.baselines import Baselines
 from pipeline.init.kinds import Guess, Kind
 from pipeline.init.problems import Label
 from pipeline.init.signals import Target
+from pipeline.init.spelling import Spelling
 from pipeline.init.splits import Split
 from pipeline.init.survey import Survey
-from pipeline.init.understanding import Column, Spelling
+from pipeline.init.understanding import Column
 
 _ALIKE = 0.01
 """So many rows of a table of few columns are alike by chance."""
@@ -23,7 +25,7 @@ IMBALANCED = 0.05
 """With fewer positives the ranking of the few is what counts."""
 
 
-_COMMAS = "say what the comma is (--thousands , or --decimal ,)"
+_COMMAS = ", or say what the comma is (--thousands , or --decimal ,)"
 _AS_TEXT = {True: "each is a category of its own", False: "read, but not predicted from"}
 
 
@@ -53,9 +55,9 @@ def without_leaks(
             why = f"a leak: {how}{also}"
             guess = columns[name].guess
             told[name] = replace(columns[name], guess=Guess(guess.kind, why, "keep"))
-            mend = f"kept out; if it is known before the label is, --{_flag(guess)} {name}"
+            mend = f"kept out; if it is known before the label is, {_option(_flag(guess), name)}"
         else:
-            mend = "used; is it known before the label is? if not, --keep " + name
+            mend = f"used; is it known before the label is? if not, {_option('keep', name)}"
         flags.append(Flag("leak", name, f"{how}{also}: {mend}"))
     return told, flags
 
@@ -72,35 +74,40 @@ def flags(
         if name == label.name:
             continue
         yield from _of_column(column, surveyed)
+        yield from _of_texts(column)
+        yield from _of_counts(column, surveyed)
         yield from _of_spelling(column, spelling)
     yield from _of_repeated(columns, surveyed, split)
     yield from _of_label(label, surveyed)
 
 
-def few_decide(deciding: int, target: Target, label: Label) -> Iterator[Flag]:
+def few_decide(deciding: int, target: Target, label: Label, *, by_mae: bool) -> Iterator[Flag]:
     """Says so where a few rows of far values decide what rmse is."""
     if deciding:
         away = abs(target.values - target.values.mean())
         least = values.figure(float(f"{sorted(away)[-deciding]:.2g}"))
+        other = "mae is everybody's" if by_mae else "but in mae the median is hardly to be beaten"
         yield Flag(
             "few decide",
             label.name,
             f"{deciding:,} of {len(away):,} rows, {least} and more from the mean, make half of "
-            "the squared error of a guess: rmse is theirs alone, mae is everybody's. Are these "
-            "values real?",
+            f"the squared error of a guess: rmse is theirs alone, {other}. Are these values real?",
         )
 
 
-def no_signal(told: Baselines, label: Label, deciding: int) -> Iterator[Flag]:
+def no_signal(told: Baselines, label: Label, *, by_mae: bool) -> Iterator[Flag]:
     """Says so where a simple model is no better than a guess."""
-    metric = Metric.MAE if deciding else next(iter(told.trivial))
+    metric = Metric.MAE if by_mae else next(iter(told.trivial))
+    looked_at = [metric]
     if label.problem is Problem.MULTICLASS:  # Whose F1 grows with every class that is named.
-        metric = Metric.LOG_LOSS
-    if told.bound(metric) is None:
+        metric, looked_at = Metric.ACCURACY, [Metric.ACCURACY, Metric.LOG_LOSS]
+    if all(told.bound(one) is None for one in looked_at):
+        better = metric.goodness(told.simple[metric]) > metric.goodness(told.trivial[metric])
         yield Flag(
             "no signal",
             label.name,
-            f"hardly better than a guess ({metric} {metric.words(told.trivial[metric])}): "
+            f"{'hardly' if better else 'no'} better than a guess "
+            f"({metric} {metric.words(told.trivial[metric])}): "
             f"{told.model} ({metric.words(told.simple[metric])}); a run may find no model worth "
             "pushing",
         )
@@ -124,6 +131,11 @@ def _flag(guess: Guess) -> str:
     return roles.get(guess.role, "categorical")
 
 
+def _option(flag: str, columns: str) -> str:
+    """An option as a shell takes it."""
+    return f"--{flag} {shlex.quote(columns)}"
+
+
 def _of_column(column: Column, surveyed: Survey) -> Iterator[Flag]:
     name, guess = column.name, column.guess
     if guess.kind is Kind.IDENTIFIER:
@@ -141,11 +153,12 @@ def _of_column(column: Column, surveyed: Survey) -> Iterator[Flag]:
                 "ambiguous date",
                 name,
                 f"day and month may be the other way round; read as {guess.setting.format}; if "
-                f'not, --date {name}="{guess.setting.swapped}"',
+                f"not, {_option('date', f'{name}={guess.setting.swapped}')}",
             )
-    known = column.sample.drop_null()
-    if guess.kind not in (Kind.DATE, Kind.BOOLEAN) and len(known):
-        yield from _of_texts(column)
+
+
+def _of_counts(column: Column, surveyed: Survey) -> Iterator[Flag]:
+    name, guess = column.name, column.guess
     counted = column.counted
     if counted.values and guess.kind is not Kind.CONSTANT:
         value, count = counted.values.most_common(1)[0]
@@ -161,16 +174,26 @@ def _of_texts(column: Column) -> Iterator[Flag]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = column.sample.drop_null()
-    if not pa.types.is_string(known.type):
+    name, guess, known = column.name, column.guess, column.sample.drop_null()
+    if not (len(known) and pa.types.is_string(known.type)):
+        return
+    names_things = guess.is_used and guess.kind in (Kind.CATEGORY, Kind.BOOLEAN)
+    if alike := values.spelled_alike(column.counted.values or ()) if names_things else []:
+        yield Flag(
+            "spelling",
+            name,
+            f"{values.alike_in_words(alike)}, and each is a category of its own: if they are the "
+            "same, write them in one way",
+        )
+    if guess.kind in (Kind.DATE, Kind.BOOLEAN):
         return
     if unit := values.unit_of(known):
         yield Flag(
             "unit",
             column.name,
-            f"{unit}, as in {column.example!r}: {_AS_TEXT[column.guess.is_used]}. To predict from "
-            f"the number, {_COMMAS if 'comma' in unit else 'write it plain, as 1200.50,'} and run "
-            "init again",
+            f"{unit.words}, as in {unit.example!r}: {_AS_TEXT[column.guess.is_used]}. To predict "
+            f"from the number, write {unit.plain} in its place"
+            f"{_COMMAS if 'comma' in unit.words else ''}, and run init again",
         )
         return
     spelled = values.is_number(known)
@@ -189,16 +212,20 @@ def _of_texts(column: Column) -> Iterator[Flag]:
 def _of_spelling(column: Column, spelling: Spelling) -> Iterator[Flag]:
     """What is said of texts in a column of numbers or dates, and of numbers that are none."""
     name, odd = column.name, column.counted.odd
-    missing = [text for text in odd or spelling.odd.get(name, ()) if text in values.MISSING]
+    texts = odd or spelling.odd.get(name, ())
+    missing = [text for text in texts if spelling.means_none(name, text)]
     listed = ", ".join(map(repr, missing[:5])) + (", …" if len(missing) > 5 else "")
     if missing and not spelling.missing:
         yield Flag("mixed types", name, f"numbers or dates, but for {listed}: read as text")
     elif missing:
         rows = sum(odd[text] for text in missing)
         where = f" in {rows:,} rows" if rows else ""
-        yield Flag("missing value", name, f"{listed}{where} means that there is none")
+        unusual = any(text not in values.MISSING for text in missing)
+        unless = f", for the rest are numbers; if it is a value, {_option('categorical', name)}"
+        said = f"{listed}{where} means that there is none{unless if unusual else ''}"
+        yield Flag("missing value", name, said)
     if strays := column.strays:
-        told = [text for text in odd if text not in values.MISSING]
+        told = [text for text in odd if not spelling.means_none(name, text)]
         listed = ", ".join(map(repr, told[:3])) + (", …" if len(told) > 3 else "")
         where = f"in {strays:,} rows, the first of them row {column.counted.odd_row:,}"
         yield Flag(
@@ -207,9 +234,9 @@ def _of_spelling(column: Column, spelling: Spelling) -> Iterator[Flag]:
             f"{listed} {where}, is no number: such rows are dropped. Correct them, or, if it means "
             "that there is none, add it to csv.null_values: then it does so in every column",
         )
-    if name in spelling.stand_ins:
-        value = values.shown(spelling.stand_ins[name])
-        known = bool(column.reading.stand_ins)
+    if name in spelling.suspects:
+        value = values.shown(spelling.suspects[name])
+        known = name in spelling.stand_ins
         mend = "in null_values" if known else "it is read as a number; write it as missing"
         yield Flag("missing value", name, f"{value} seems to mean that there is none: {mend}")
 
@@ -232,7 +259,7 @@ def _of_repeated(columns: Mapping[str, Column], surveyed: Survey, split: Split) 
             None,
             f"{alike - repeated:,} of {rows:,} rows repeat another one but for {', '.join(apart)}. "
             "They may be on the other side of the split, which flatters the models: "
-            f"--drop {','.join(apart)} keeps them together",
+            f"{_option('drop', ','.join(apart))} keeps them together",
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pipeline.errors import UserError
 from pipeline.features_config import Problem
 from pipeline.init.survey import Counted
-from pipeline.init.values import NUMBER, boolean_pair, figure
+from pipeline.init.values import NUMBER, alike_in_words, boolean_pair, figure, spelled_alike
 
 _LEAST_ROWS = 50
 LEAST_PER_CLASS = 8
@@ -65,8 +65,9 @@ def label_of(
     if not labelled:
         raise UserError(f"--label {name}: the column has no value in any of the {rows:,} rows")
     if labelled < _LEAST_ROWS:
+        have = "1 row has" if labelled == 1 else f"{labelled} rows have"
         raise UserError(
-            f"{labelled} rows have a label {name!r}; expected {_LEAST_ROWS} or more: fewer teach "
+            f"{have} a label {name!r}; expected {_LEAST_ROWS} or more: fewer teach "
             "nothing that could be checked. Gather more rows"
         )
     if counted.distinct == 1:
@@ -76,6 +77,11 @@ def label_of(
             "nothing to learn. Name another column, or add rows with other values"
         )
     told, why, unclear = _problem(counted, labelled)
+    if alike := spelled_alike(counted.values or ()) if not (problem or classes) else []:
+        raise UserError(
+            f"--label {name}: {alike_in_words(alike)}. If they are the same, write them in one way "
+            f"in the data; if each is a class of its own, say so: --problem {told}"
+        )
     if problem is not None:
         told, why, unclear = problem, "as asked for", False
     elif classes:

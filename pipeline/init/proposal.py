@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.continuous_config import ContinuousConfig
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
 from pipeline.init import dates
@@ -22,6 +23,7 @@ LISTS = ("numeric", "log", "categorical", "target_encoded", "keep")
 TABLES = ("cyclical", "bucketized", "hashed", "dates", "text")
 _SLICE_VALUES, _SLICES, _SLICE_ROWS = 12, 3, 50
 _MANY_ROWS = 2_000_000
+_SPAN_ROWS = ContinuousConfig().min_rows
 _GUARDED_ROWS, _GUARDED_OF_CLASS = 500, 50
 """Rows of a slice, and of its rarest class, that it takes to judge it."""
 _NOT_WORSE, _NOT_WORSE_SLICE = 0.02, 0.05
@@ -52,6 +54,8 @@ class Facts:
 
     name: str
     rows: int
+    spans: int
+    """Months, weeks, deliveries that the rows came in."""
     where: str
     """Where the rows are, in words."""
     location: Mapping[str, Any]
@@ -66,7 +70,7 @@ class Facts:
     metric: Metric | None = None
     """Asked for."""
     deciding: int = 0
-    """So few rows make half of the squared error of a guess; 0: no few do."""
+    """So few rows make half of the squared error of a guess that mae is to judge; 0: it is not."""
     frameworks: Sequence[str] = tuple(map(str, Framework))
     """Those to train."""
 
@@ -155,8 +159,9 @@ def _setting(guess: Guess) -> Any:
 
 
 def _gate(facts: Facts) -> Iterator[Line]:
-    least = max(1, min(100, facts.rows // 2))
-    yield Line("min_rows", least, f"there are {facts.rows:,} now")
+    each = facts.rows // facts.spans
+    why = f"there are {each:,} now" if facts.spans == 1 else f"a span has {each:,} on average"
+    yield Line("min_rows", max(1, min(100, each // 2)), why)
 
 
 def _train(facts: Facts) -> Iterator[Part]:
@@ -196,29 +201,34 @@ def _evaluate(facts: Facts) -> Iterator[Part]:
 
 
 def _thresholds(facts: Facts) -> Iterator[Line]:
+    told = facts.baselines
+    for metric, (value, why) in bounds(facts).items():
+        rule = {"min" if metric.higher_is_better else "max": float(f"{value:.5g}")}
+        if metric is facts.best_in:
+            rule["max_regression"] = _NOT_WORSE
+        said = f"a guess has {metric.words(told.trivial[metric])}, {told.model} "
+        yield Line(str(metric), rule, f"{said}{metric.words(told.simple[metric])}: {why}")
+
+
+def bounds(facts: Facts) -> dict[Metric, tuple[float, str]]:
+    """What a model has to reach in which metrics, and why, that of the best model first."""
     told, best = facts.baselines, facts.best_in
     # What a share of the variance or the likelihood says is not in the unit of the label, and
     # depends less on which rows judge; but a few that decide rmse decide it too.
     others = (Metric.LOG_LOSS, *(() if facts.deciding else (Metric.R2,)))
-    for metric in dict.fromkeys((best, *others)):
-        if metric not in told.trivial:
-            continue
-        bound = told.bound(metric)
-        low, high = told.trivial[metric], told.simple[metric]
-        learned = bound is not None and metric.goodness(bound[0]) > metric.goodness(low)
-        if not learned and metric is not best:
-            continue
-        said = f"a guess has {metric.words(low)}, {told.model} {metric.words(high)}"
-        if bound is None:
-            value, why = low, "which is hardly better: no more is asked for"
-        else:
-            value, why = bound
-        rule: dict[str, float] = {
-            "min" if metric.higher_is_better else "max": float(f"{value:.5g}")
-        }
-        if metric is best:
-            rule["max_regression"] = _NOT_WORSE
-        yield Line(str(metric), rule, f"{said}: {why}")
+    known = [metric for metric in dict.fromkeys((best, *others)) if metric in told.trivial]
+    found = {metric: bound for metric in known if (bound := told.bound(metric)) is not None}
+    learned = {
+        metric: bound
+        for metric, bound in found.items()
+        if metric.goodness(bound[0]) > metric.goodness(told.trivial[metric])
+    }
+    if best not in known:
+        return learned
+    first = found.get(best, (told.trivial[best], "hardly better, so what a guess has will do"))
+    if best in found and not learned:
+        first = told.trivial[best], "what a guess has, for by chance the latter may be beyond it"
+    return {best: first} | {metric: bound for metric, bound in learned.items() if metric != best}
 
 
 def _slices(facts: Facts) -> list[str]:
@@ -258,6 +268,10 @@ def _best_why(facts: Facts) -> str:
 def _continuous(facts: Facts) -> Iterator[Part]:
     if "{SPAN" not in f"{facts.location.get('pattern')}{facts.location.get('query')}":
         return
+    each = facts.rows // facts.spans
+    if each // 2 < _SPAN_ROWS:
+        why = f"no run on a span of fewer; one has {each:,} on average"
+        yield Part("continuous", [Line("min_rows", each // 2, why)])
     why = "retrain when a new span scores so much worse"
     why += ", as a share" if facts.best_in.is_relative else ""
     yield Part(

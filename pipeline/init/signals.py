@@ -63,7 +63,8 @@ def skill(column: Numbers, target: Target, *, is_category: bool) -> float:
     if target.problem is Problem.REGRESSION:
         return max(_r2(told[:, 0], actual), _line(column, target.values, test))
     if target.problem is Problem.BINARY:
-        return 2 * _auc(told[:, 1], actual) - 1
+        ranked = 0.0 if is_category else _rank(column, target.values)
+        return max(ranked, 2 * _auc(told[:, 1], actual) - 1)
     most = np.bincount(actual.astype(int)).max() / len(actual)
     right = float(np.mean(told.argmax(1) == actual))
     return (right - most) / (1 - most) if most < 1 else 0.0
@@ -144,6 +145,14 @@ def _bins(column: Numbers, learn: NDArray[np.bool_]) -> Numbers:
 def _r2(told: Numbers, actual: Numbers) -> float:
     spread = float(((actual - actual.mean()) ** 2).sum())
     return 1 - float(((actual - told) ** 2).sum()) / spread if spread else 0.0
+
+
+def _rank(column: Numbers, label: Numbers) -> float:
+    """How well the column's order alone tells two classes apart: few rows are enough to say."""
+    known = ~np.isnan(column)
+    if known.sum() < 0.4 * len(label):
+        return 0.0
+    return abs(2 * _auc(column[known], label[known]) - 1)
 
 
 def _line(column: Numbers, label: Numbers, test: NDArray[np.bool_]) -> float:

@@ -86,7 +86,9 @@ class Counted:
         if self.exact:
             return len(self.sketch)
         about = int((_SKETCH - 1) / (float(self.sketch[-1]) / 2.0**64))
-        return min(about, self.known)
+        are_whole = self.whole and self.high >= self.low
+        most = int(self.high - self.low) + 1 if are_whole else about
+        return min(about, self.known, most)
 
     def add(self, column: pa.Array) -> None:
         """Takes in more rows, plain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,9 +17,10 @@ from pipeline.features_config import Problem
 from pipeline.init import dates, kinds, values
 from pipeline.init.asked import ASKED, fitting
 from pipeline.init.dates import DateFormat
-from pipeline.init.kinds import Guess, Kind
+from pipeline.init.kinds import Guess, Kind, as_category
 from pipeline.init.problems import Label
 from pipeline.init.signals import Target
+from pipeline.init.spelling import Spelling, spelling_of
 from pipeline.init.survey import Counted, Reading, Survey
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Column:
         """Rows in which a column of numbers has another text, and none that means a missing one."""
         if self.is_text or not self.guess.is_read:
             return 0
-        return sum(n for text, n in self.counted.odd.items() if text not in values.MISSING)
+        missing = {*values.MISSING, *self.reading.missing}
+        return sum(n for text, n in self.counted.odd.items() if text not in missing)
 
     @property
     def example(self) -> str:
@@ -92,20 +94,13 @@ class Column:
         return told
 
 
-@dataclass(frozen=True)
-class Spelling:
-    """What means a missing value in a file of text."""
-
-    missing: tuple[str, ...] = ()
-    """Spellings besides those that the source knows."""
-    stand_ins: Mapping[str, float] = field(default_factory=dict)
-    """Columns with a number that stands for a missing one."""
-    odd: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Columns of numbers with texts that mean a missing one."""
-
-
 def columns_of(
-    source: Source, sample: pa.Table, label: str, asked: Mapping[str, Guess], drop: Sequence[str]
+    source: Source,
+    sample: pa.Table,
+    label: str,
+    asked: Mapping[str, Guess],
+    drop: Sequence[str],
+    whole: Collection[str | None],
 ) -> tuple[dict[str, Column], Spelling]:
     """Each column's kind, by a sample.
 
@@ -115,11 +110,12 @@ def columns_of(
         label: The label's column.
         asked: Kinds that are not guessed.
         drop: Columns that are left out.
+        whole: Columns of which no value may be missing.
     """
     named = [name for name in sample.column_names if name not in drop]
     raw = {name: _one(sample.column(name)) for name in named}
     is_csv = source.location.format is not FileFormat.PARQUET and not source.location.query
-    spelling = _spelling(raw, label, is_csv=is_csv)
+    spelling = spelling_of(raw, label, asked, whole, is_csv=is_csv)
     enough = 0.95 if is_csv else 1.0
     readings = {name: _reading(name, column, spelling, enough) for name, column in raw.items()}
     plain = {name: readings[name].of(column) for name, column in raw.items()}
@@ -161,6 +157,24 @@ def counted(columns: Mapping[str, Column], surveyed: Survey, label: str) -> dict
     return told
 
 
+def placed(columns: Mapping[str, Column], rows: int, *, folds: bool) -> dict[str, Column]:
+    """The columns, those of categories in the list that suits them by what all rows say.
+
+    Args:
+        columns: The columns.
+        rows: How many there are.
+        folds: Whether all rows judge in turn.
+    """
+    told = dict(columns)
+    for name, column in columns.items():
+        guess, counted = column.guess, column.counted
+        if guess.kind is Kind.CATEGORY and guess.is_used and guess.why != ASKED:
+            there = rows - counted.missing
+            guess = as_category(there, counted.distinct, guess.note, folds=folds)
+            told[name] = replace(column, guess=guess)
+    return told
+
+
 def target_of(column: Column, label: Label) -> tuple[Target, NDArray[np.bool_]]:
     """The label of the sample's rows that have one, and which rows these are."""
     if label.problem is Problem.REGRESSION:
@@ -182,54 +196,6 @@ def _spelled(column: pa.Array) -> list[str | None]:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def _spelling(raw: Mapping[str, pa.Array], label: str, *, is_csv: bool) -> Spelling:
-    """What means a missing value, by columns of numbers and dates that have a few other texts."""
-    missing: dict[str, None] = {}
-    odd: dict[str, Sequence[str]] = {}
-    stand_ins: dict[str, float] = {}
-    for name, column in raw.items():
-        plain = values.plain(column)
-        if not pa.types.is_string(plain.type):
-            if name != label and (found := values.stand_in(values.numbers(plain))) is not None:
-                stand_ins[name] = found
-            continue
-        unique = pc.unique(plain.drop_null()).to_pylist()
-        certain = [value for value in unique if value in values.CERTAINLY_MISSING]
-        others = _others(plain) if name != label else []
-        missing |= dict.fromkeys([*certain, *others])
-        if others:
-            odd[name] = others
-    if not is_csv:
-        return Spelling((), stand_ins, odd)
-    usable = {n: v for n, v in stand_ins.items() if _means_one_thing(v, raw, stand_ins)}
-    return Spelling(tuple(missing), usable, odd)
-
-
-def _others(plain: pa.Array) -> list[str]:
-    """Spellings of a missing value in a column that holds numbers or dates elsewhere."""
-    known = plain.drop_null()
-    usual_here = pc.is_in(known, value_set=pa.array(values.MISSING))
-    usual = pc.unique(known.filter(usual_here)).to_pylist()
-    left = known.filter(pc.invert(usual_here))
-    if not usual or len(left) < 0.3 * len(known):
-        return []
-    are_numbers = (pc.mean(values.is_number(left).cast("int8")).as_py() or 0.0) >= 0.95
-    return usual if are_numbers or dates.format_of(pc.unique(left), "") is not None else []
-
-
-def _means_one_thing(
-    value: float, raw: Mapping[str, pa.Array], stand_ins: Mapping[str, float]
-) -> bool:
-    """Whether a number that stands for a missing one occurs in no other column."""
-    for name, column in raw.items():
-        plain = values.plain(column)
-        if stand_ins.get(name) == value or pa.types.is_string(plain.type):
-            continue
-        if pc.any(pc.equal(plain, pa.scalar(value).cast(plain.type))).as_py():
-            return False
-    return True
 
 
 def _reading(name: str, column: pa.Array, spelling: Spelling, enough: float) -> Reading:

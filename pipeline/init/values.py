@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ BOOLEANS = tuple(
         *(("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1")),
         *(("0.0", "1.0"), ("negative", "positive"), ("absent", "present"), ("fail", "pass")),
         *(("failed", "passed"), ("-1", "1"), ("bad", "good"), ("benign", "malignant")),
+        *(("inactive", "active"), ("nein", "ja"), ("nee", "ja"), ("non", "oui"), ("no", "si")),
+        *(("no", "sí"), ("não", "sim"), ("nao", "sim"), ("нет", "да")),
     )
 )
 """Pairs of opposites, in lower case, the one that says yes second."""
@@ -60,14 +64,46 @@ def is_number(text: pa.Array) -> pa.Array:
     return pc.match_substring_regex(text, NUMBER)
 
 
-def unit_of(text: pa.Array) -> str | None:
-    """How numbers are dressed up, in words, where four of five of the texts are so."""
+@dataclass(frozen=True)
+class Unit:
+    """How numbers are dressed up."""
+
+    words: str
+    example: str
+
+    @property
+    def plain(self) -> str:
+        """The example as a plain number."""
+        number = re.sub(r"[^\d.,-]", "", self.example)
+        parted = re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d*)?", number)
+        if "," in number and not parted:  # Which is in the place of the point.
+            return number.replace(".", "").replace(",", ".")
+        return number.replace(",", "")
+
+
+def unit_of(text: pa.Array) -> Unit | None:
+    """How numbers are dressed up, where four of five of the texts are so."""
     import pyarrow.compute as pc
 
     for pattern, words in _UNITS.items():
-        if (pc.mean(pc.match_substring_regex(text, pattern).cast("int8")).as_py() or 0) >= 0.8:
-            return words
+        fits = pc.match_substring_regex(text, pattern)
+        if (pc.mean(fits.cast("int8")).as_py() or 0) >= 0.8:
+            return Unit(words, text[pc.index(fits, True).as_py()].as_py().strip())
     return None
+
+
+def spelled_alike(spellings: Iterable[str]) -> list[list[str]]:
+    """The spellings that differ in nothing but case and spaces, together."""
+    alike: dict[str, list[str]] = {}
+    for one in sorted(spellings):
+        alike.setdefault(" ".join(one.casefold().split()), []).append(one)
+    return [together for together in alike.values() if len(together) > 1]
+
+
+def alike_in_words(alike: Sequence[Sequence[str]]) -> str:
+    """Spellings that differ in nothing but case and spaces, as a sentence says it."""
+    told = "; ".join(", ".join(map(repr, together)) for together in alike[:3])
+    return f"{told}{'; …' if len(alike) > 3 else ''} differ only in case or spaces"
 
 
 def plain(column: pa.Array, missing: Sequence[str] = ()) -> pa.Array:
@@ -141,7 +177,9 @@ def stand_in(values: NDArray[np.float64]) -> float | None:
 
 
 def figure(value: float) -> str:
-    """A number for people: at most six digits, and those of thousands parted."""
+    """A number for people: at most six digits, and from 10,000 on those of thousands parted."""
+    if float(value).is_integer() and abs(value) < 10_000:  # It may be a year.
+        return f"{value:.0f}"
     return f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.6g}"
 
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.init import values
 from pipeline.init.making import Understood
 from pipeline.init.noticed import Flag
-from pipeline.init.proposal import Facts
+from pipeline.init.proposal import Facts, bounds
 from pipeline.lineage_tables import show, table
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def decisions(found: Understood, facts: Facts) -> dict[str, str]:
             f": a guess has {metric.words(reached.trivial[metric])}, {reached.model} "
             f"{metric.words(reached.simple[metric])}"
         )
-        bound = reached.bound(metric)
-        half = bound is not None and f"{metric.words(bound[0])}, {bound[1]}"
-        told["threshold"] = f"{metric} {half or 'of a guess: no more is asked for'}"
+        value, why = bounds(facts)[metric]
+        told["threshold"] = f"{metric} {metric.words(value)}, {why}"
     return told
 
 
@@ -106,8 +106,8 @@ def _short(flags: Sequence[Flag]) -> list[Flag]:
     for about, many in _by_about(flags).items():
         told += many[:_ALIKE]
         if rest := [str(flag.column) for flag in many[_ALIKE:]]:
-            listed = ", ".join(rest[:10]) + (", …" if len(rest) > 10 else "")
-            told.append(Flag(about, None, f"likewise {len(rest)} more: {listed}"))
+            listed = ", ".join(map(values.shown, rest[:_ALIKE])) + ", …" * (len(rest) > _ALIKE)
+            told.append(Flag(about, f"{len(rest)} more", f"likewise: {listed}"))
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,7 @@ def facts_of(
     return Facts(
         name=name,
         rows=found.rows,
+        spans=_spans(source.files, location.get("pattern", "")),
         where=source.describe(),
         location=location,
         schema_file=_relative(files[1]),
@@ -60,6 +62,18 @@ def facts_of(
         metric=found.metric,
         deciding=found.deciding,
         frameworks=frameworks,
+    )
+
+
+def _spans(files: Sequence[str], pattern: str) -> int:
+    """How many numbers the files' names have in the place of {SPAN}; 1 without it."""
+    before, *after = (
+        re.escape(part).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+        for part in re.split(r"\{SPAN[^}]*\}", pattern)
+    )
+    name = re.compile(f"(?:.*/)?{before}([0-9]+){''.join(after)}")
+    return max(
+        1, len({int(found[1]) for file in files if after and (found := name.fullmatch(file))})
     )
 
 

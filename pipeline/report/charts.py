@@ -62,7 +62,7 @@ def intervals(metric: Metric, estimates: Sequence[Estimate], bounds: Sequence[fl
             axes.plot(estimate.value, row, marker, color=LIGHT[key], markersize=7)
         for bound in bounds:
             axes.axvline(bound, **BOUND)
-            say(axes, f"{bound:g}", (bound, -0.75), va="baseline")
+            say(axes, metric.bound_words(bound), (bound, -0.75), va="baseline")
         name_rows(axes, [estimate.name for estimate in estimates])
         axes.set_ylim(top=-0.9)
         axes.set_xlabel(metric)

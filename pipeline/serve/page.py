@@ -27,6 +27,8 @@ _HINTS: dict[Type, str] = {
     "float64": "whole number",
     "float32": "number",
 }
+_LINE = 60
+"""Characters that a field of one line shows."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Field:
       hint: what it holds, in words.
       mode: which keyboard a phone shows.
       example: its value in the example row, empty where that lacks it.
+      long: whether that takes more than a line.
       choices: values to offer.
     """
 
@@ -45,6 +48,7 @@ class Field:
     hint: str
     mode: str
     example: str
+    long: bool
     choices: tuple[str, ...]
 
 
@@ -88,16 +92,14 @@ def _template() -> jinja2.Template:
 
 def _fields(served: Served) -> list[Field]:
     model, row = served.bundle.manifest, example(served.bundle.manifest)
-    return [
-        Field(
-            column,
-            _HINTS[type_],
-            "text" if type_ == "string" else "decimal",
-            "" if row[column] is None else str(row[column]),
-            served.choices.get(column, ()),
-        )
-        for column, type_ in model.inputs.items()
-    ]
+    fields = []
+    for column, type_ in model.inputs.items():
+        text = "" if row[column] is None else str(row[column])
+        mode = "text" if type_ == "string" else "decimal"
+        long = len(text) > _LINE or "\n" in text
+        choices = served.choices.get(column, ())
+        fields.append(Field(column, _HINTS[type_], mode, text, long, choices))
+    return fields
 
 
 def example(model: Manifest) -> dict[str, bool | int | float | str | None]:

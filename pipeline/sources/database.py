@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -73,11 +74,11 @@ def _connection(database: str) -> Iterator[Any]:
     scheme = url.get_backend_name()
     url = url.set(drivername=_DRIVERS[scheme])
     if scheme == "sqlite":
-        file = Path(absolute(url.database or ""))
+        file = Path(absolute(database.removeprefix("sqlite:///")))
         if not file.is_file():
             raise UserError(f"{file}: there is no such file; {database} names it.")
         # A database that is only read may lie where nobody can write.
-        url = url.set(database=f"file:{file}", query={"mode": "ro", "uri": "true"})
+        url = url.set(database=f"file:{quote(str(file))}", query={"mode": "ro", "uri": "true"})
         arguments = {}
     else:
         url = url.set(password=os.environ.get(PASSWORD_VARIABLE))
@@ -100,8 +101,8 @@ def _quoted(connection: Any, database: str, table: str) -> str:
             f"{database} has no table {table!r}{nearest(name, there) or '.'} It has: "
             f"{', '.join(sorted(there)) or 'none'}."
         )
-    quote: Callable[[str], str] = connection.dialect.identifier_preparer.quote
-    return ".".join(quote(part) for part in table.split("."))
+    quoted: Callable[[str], str] = connection.dialect.identifier_preparer.quote
+    return ".".join(quoted(part) for part in table.split("."))
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class CsvFiles(Source):
         Raises:
           UserError: they are not CSV, or not with the same columns, or a row does not fit.
         """
-        self._files = place.files
+        self.files = place.files
         self._csv, notes = _options(place.files, options)
         names = header_of(place.files[0], self._csv)
         columns = [name for name in names if name.strip()]
@@ -65,12 +65,12 @@ class CsvFiles(Source):
         mark = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
         delimiter = self._csv.delimiter or ","
         by = mark.get(delimiter, repr(delimiter))
-        return f"{_named(self._files)}: CSV with {by}, {self._csv.encoding}"
+        return f"{_named(self.files)}: CSV with {by}, {self._csv.encoding}"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, file by file."""
         schema = _of(self.schema, columns)
-        for file in self._files:
+        for file in self.files:
             for block in read_csv(file, schema.names, options=self._csv):
                 with damage_in_words(file):
                     yield typed(block.columns, schema, self._csv)
@@ -86,7 +86,7 @@ class ParquetFiles(Source):
           UserError: they are no Parquet, or not with the same columns, or of a type that is none of
             a table.
         """
-        self._files = place.files
+        self.files = place.files
         self.rows = 0
         schemas = []
         for file in place.files:
@@ -104,12 +104,12 @@ class ParquetFiles(Source):
 
     def describe(self) -> str:
         """The file, or the folder."""
-        return f"{_named(self._files)}: Parquet"
+        return f"{_named(self.files)}: Parquet"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, file by file."""
         schema = _of(self.schema, columns)
-        for file in self._files:
+        for file in self.files:
             for block in read_parquet(file, schema.names):
                 with damage_in_words(file):
                     arrays = [_as(block.columns.column(one.name), one.type) for one in schema]

@@ -58,6 +58,8 @@ class Source(ABC):
     notes: tuple[str, ...]
     """What was found by looking and could be otherwise, a sentence each."""
     location: DataSettings
+    files: tuple[str, ...] = ()
+    """Those that hold them, if they are in files."""
 
     @abstractmethod
     def describe(self) -> str:

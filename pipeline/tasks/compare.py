@@ -114,8 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
     ranked = rank(candidates, config.select.metric)
     best = ranked[0]
     for candidate in ranked:
-        print(f"{candidate.name}: {config.select.metric} {_value(candidate, config):.4f}")
-    reason = f"{best.name} is best: {config.select.metric} {_value(best, config):.4f}"
+        print(f"{candidate.name}: {_score(candidate, config)}")
+    reason = f"{best.name} is best: {_score(best, config)}"
     print(reason)
 
     arguments.comparison_dir.mkdir(parents=True, exist_ok=True)
@@ -142,8 +142,9 @@ def rank(candidates: Sequence[Candidate], metric: Metric) -> list[Candidate]:
     return sorted(candidates, key=lambda c: (-metric.goodness(c.metrics[metric]), c.name))
 
 
-def _value(candidate: Candidate, config: PipelineConfig) -> float:
-    return candidate.metrics[config.select.metric]
+def _score(candidate: Candidate, config: PipelineConfig) -> str:
+    metric = config.select.metric
+    return f"{metric} {metric.words(candidate.metrics[metric])}"
 
 
 def _register(

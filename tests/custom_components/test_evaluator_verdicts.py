@@ -264,6 +264,13 @@ def test_regression_is_measured_towards_the_worse_side_of_the_metric(
     assert check.passed is passed
 
 
+def test_a_bound_in_the_unit_of_the_label_is_told_in_full() -> None:
+    config = EvaluateConfig(thresholds={"rmse": {"max": 1_250_000}})
+    (check,) = judge(config, whole(keras=1_300_000.0), "keras", None)
+    assert check.reason == "rmse 1,300,000 is above 1,250,000"
+    assert check.bound_words == "1,250,000"
+
+
 def test_threshold_of_an_undefined_metric_is_not_met() -> None:
     config = EvaluateConfig(thresholds={"precision": {"min": 0.1}})
     (check,) = judge(config, whole(keras=None), "keras", None)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from models import cross_validation, dataset, manifest, problems, training
+from models import cross_validation, dataset, manifest, problems, target_encoding, training
 from models.bundle import Predict
 from models.dataset import Rows
 from models.features import ModelInputs
@@ -101,6 +101,31 @@ def test_no_row_is_predicted_by_a_model_that_has_learned_from_it() -> None:
     assert loss == pytest.approx(expected)
 
 
+def test_target_statistics_do_not_tell_the_labels_that_judge() -> None:
+    labels, values = np.random.default_rng(0).integers(0, 2, 600), np.arange(600) // 5
+    rows = make_rows(labels, classes=2)
+    of_all = target_encoding.anew(
+        values, fold=np.arange(600) % 5, labels=labels, classes=2, learn=np.ones(600, bool)
+    )
+    rows = replace(rows, numbers=np.column_stack([of_all, values]).astype(np.float32))
+
+    def fit(learned: Rows) -> Predict:
+        """What is encoded higher than others with its value lacks a lower label: its own."""
+
+        def says(numbers: NDArray[np.float32], categories: NDArray[np.int32]) -> Any:
+            alike = learned.numbers[:, 1] == numbers[:, 1:]
+            means = (alike * learned.numbers[:, 0]).sum(axis=1) / np.maximum(alike.sum(axis=1), 1)
+            return (numbers[:, 0] < means).astype(np.float32)
+
+        return says
+
+    keys = OutOfFold.keys([str(place).encode() for place in range(600)])
+    found, _ = cross_validation.predict(
+        keys, rows, TWICE, fit=fit, seed=0, target_encoded={0: values}
+    )
+    assert np.mean(found.predictions(keys) == labels) < 0.6
+
+
 def test_rows_that_are_the_same_are_kept_once() -> None:
     rows = make_rows(np.arange(12) % 2, classes=2, groups=np.arange(12) // 2)
     keys = OutOfFold.keys([str(place // 2).encode() for place in range(12)])
@@ -130,7 +155,7 @@ def test_raw_rows_become_what_transform_makes_of_them(transformed: Transformed, 
     inputs = ModelInputs.of(
         transformed.features, graph.transformed_feature_spec(), graph.vocabulary_size_by_name
     )
-    keys, found = cross_validation.read(patterns, inputs, graph, classes=2, weights=[0.5, 1])
+    keys, found, _ = cross_validation.read(patterns, inputs, graph, classes=2, weights=[0.5, 1])
     expected = dataset.read([transformed.pattern], inputs)
     assert keys == OutOfFold.keys(rows)
     for name in ("numbers", "categories", "labels", "folds"):

@@ -58,6 +58,17 @@ def test_importance_is_the_loss_of_the_metric(bundle: Bundle, rows: pd.DataFrame
         assert told == pytest.approx(sign * (before - after), abs=4 * spread)
 
 
+@pytest.mark.parametrize("names", [("v1", "v1.0"), ("1.0", "2.0"), ("no", "yes")])
+def test_labels_of_text_are_what_they_are_spelled(
+    bundle: Bundle, rows: pd.DataFrame, names: tuple[str, str]
+) -> None:
+    manifest = bundle.manifest.model_copy(update={"classes": names})
+    renamed = Bundle(manifest, bundle._model)
+    spelled = rows.assign(late=[names[late] for late in rows["late"]])
+    told = importance(renamed, spelled, repeats=1)
+    pd.testing.assert_frame_equal(told, importance(bundle, rows, repeats=1))
+
+
 def test_the_same_seed_gives_the_same(bundle: Bundle, rows: pd.DataFrame) -> None:
     first, again, other = (importance(bundle, rows, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)

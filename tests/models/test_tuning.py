@@ -27,7 +27,7 @@ from pipeline.train_config import Framework, Range, TrainConfig, TuneConfig
 from tests.models import searches
 
 SETTINGS = TrainConfig.model_validate(
-    {"seed": 7, "validation_share": 0.3, "xgboost": {"max_trees": searches.STEPS}}
+    {"seed": 7, "validation_share": 0.3, "xgboost": {"max_trees": searches.STEPS, "max_depth": 6}}
 )
 SPACE = {
     "learning_rate": Range(low=0.001, high=1, log=True),
@@ -311,6 +311,10 @@ def test_lists_are_in_the_table_as_json(tmp_path: Path) -> None:
     assert not (tmp_path / result.IMPORTANCE_FILE).exists()
     assert found.sentence() == (
         "keras: log loss 0.5000 on held-out rows after 1 trials, 0.6000 as configured"
+    )
+    squared = {"loss": "mean squared error", "value": 16181.8, "baseline": 20.25}
+    assert found.model_copy(update=squared).sentence() == (
+        "keras: mean squared error 16,182 on held-out rows after 1 trials, 20.25 as configured"
     )
 
 

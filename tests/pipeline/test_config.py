@@ -106,6 +106,7 @@ def test_a_store_that_cannot_be_written_to_is_a_mistake(tmp_path: Path, key: str
         ("data.query=SELECT", "data", "database and query go together"),
         ("data.database=oracle://a", "data.database", "begins with 'oracle'; expected one of"),
         ("data.database=mysql://a:b@c/d", "data.database", "PIPELINE_DATABASE_PASSWORD"),
+        ("data.database=mysql://a@c/d?passwd=b", "data.database", "PIPELINE_DATABASE_PASSWORD"),
         ("data.database=mysql:///d", "data.database", "expected mysql://USER@HOST:PORT/DATABASE"),
         ("data.split_time=date", "data", "split_by and split_time are both set"),
         ("data.csv={decimal=',', thousands=','}", "data.csv", "are both ','"),
@@ -199,6 +200,14 @@ def test_a_span_that_is_to_judge_unseen_is_not_the_only_one_of_the_window() -> N
     with pytest.raises(UserError, match=r'evaluate.on is "unseen", but data.window is 1'):
         load(overrides=["evaluate.on=unseen", "data.window=1"])
     assert load(overrides=["evaluate.on=unseen", "data.window=2"]).data.window == 2
+
+
+def test_the_newest_rows_and_all_rows_are_not_both_to_judge(tmp_path: Path) -> None:
+    parted = "[evaluate.cross_validation]\n"
+    assert load(write(tmp_path, MINIMAL + parted)).evaluate.cross_validation
+    by_time = MINIMAL.replace("[data]", "[data]\nsplit_time='a'")
+    with pytest.raises(UserError, match=r"data.split_time is set and \[evaluate.cross_validation"):
+        load(write(tmp_path, by_time + parted))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,14 @@ def test_the_page_has_a_field_for_every_input_with_the_example_and_the_known_val
     assert "<c>" not in html
 
 
+def test_a_text_of_several_lines_keeps_them_in_the_form() -> None:
+    bundle = spoken(example={"mass": 1.5, "island": "3 High St\nFlat 30", "year": 2})
+    html = page.render("late", Served("3", bundle))
+    (text,) = re.findall(r'<textarea name="island"[^>]*>\n([^<]*)</textarea>', html)
+    assert text == "3 High St\nFlat 30"
+    assert re.findall(r'<input name="(\w+)"', html) == ["mass", "year"]
+
+
 def test_the_page_says_that_there_is_no_model_yet(ask: Client) -> None:
     status, html = ask("GET", "/")
     assert status == 503 and "No model has been pushed yet" in html

@@ -129,19 +129,22 @@ def test_rows_that_are_there_twice_are_told_by_the_side_they_may_be_on(
     assert "--drop row keeps them together" in said
 
 
-def test_few_rows_that_decide_are_told_and_do_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("far", "metric"), [(3_000, "mae"), (90_000, "rmse")])
+def test_few_rows_that_decide_are_told_and_do_not_if_a_model_beats_the_median(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], far: int, metric: str
 ) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=2500)
     price = 100 + 20 * x + 5 * random.normal(size=2500)
-    price[::600] = 90_000
+    price[::600] = far
     file = tables.write(tmp_path, {"x": x.round(4), "price": price.round(2)})
     config = init(file, "--label", "price")
     assert config is not None
-    assert config.select.metric == "mae"
-    assert list(config.evaluate.thresholds) == ["mae"]
-    assert "of 2,500 rows, 90,000 and more from the mean, make half" in capsys.readouterr().out
+    assert config.select.metric == metric
+    assert list(config.evaluate.thresholds) == [metric]
+    said = capsys.readouterr().out
+    assert "and more from the mean, make half" in said
+    assert ("in mae the median is hardly to be beaten" in said) == (metric == "rmse")
 
 
 def test_a_first_run_has_to_explain_something(tmp_path: Path) -> None:
@@ -165,6 +168,26 @@ def test_slices_with_rows_enough_are_guarded(tmp_path: Path) -> None:
     assert all(guard.min_rows == 500 for guard in config.evaluate.guards)
     assert config.train.frameworks == ("xgboost", "sklearn")
     assert "[continuous" not in (tmp_path / "configs" / "table.toml").read_text()  # It has no span.
+
+
+def test_a_span_needs_half_of_the_rows_that_one_has_now(tmp_path: Path) -> None:
+    for span in (1, 2, 3):
+        (tmp_path / f"week-{span:02d}").mkdir()
+        for part in ("a", "b"):
+            tables.write(tmp_path, tables.shop(80), f"week-{span:02d}/{part}.csv")
+    words = ["--label", "late", "--name", "weeks", "--directory", str(tmp_path), "--json"]
+    assert main(["init", str(tmp_path / "week-{SPAN:2}" / "*.csv"), *words]) == 0
+    config = load(tmp_path / "weeks.toml")
+    assert (config.continuous.min_rows, config.gate.min_rows) == (80, 80)
+
+
+def test_no_mean_of_the_label_is_an_input_where_all_rows_judge(tmp_path: Path) -> None:
+    columns = tables.shop(1000) | {"seller": [f"s{row % 125}" for row in range(1000)]}
+    file = tables.write(tmp_path, columns)
+    found = [init(file, "--label", "late", "--force", "--folds", folds) for folds in ("0", "5")]
+    assert [one.features.target_encoded for one in found if one] == [("seller",), ()]
+    assert found[1] is not None
+    assert "seller" in found[1].features.categorical
 
 
 def test_every_guess_is_a_flag(shop: Path) -> None:

@@ -27,6 +27,7 @@ def label(values: Sequence[Any], **wishes: Any) -> Label:
         ([0, 1] * 50, "binary", ("0", "1")),
         ([1.0, 2.0] * 30 + [2.0] * 40, "binary", ("2", "1")),
         (["yes", "no"] * 30 + ["yes"] * 20, "binary", ("no", "yes")),
+        (["nein", "ja"] * 30 + ["ja"] * 20, "binary", ("nein", "ja")),
         (["good", "bad"] * 30 + ["good"] * 20, "binary", ("bad", "good")),
         (["red", "blue"] * 30 + ["red"] * 20, "binary", ("red", "blue")),
         (["a", "b", "c"] * 20, "multiclass", ("a", "b", "c")),
@@ -43,6 +44,8 @@ def test_values_tell_the_problem(values: list[Any], problem: str, classes: tuple
 
 def test_what_is_asked_for_goes_before_what_is_guessed() -> None:
     assert label(["no", "yes"] * 50, positive="no").classes == ("yes", "no")
+    three = label(["no", "No ", "yes"] * 20, problem=Problem.MULTICLASS)
+    assert three.classes == ("No ", "no", "yes")
     assert label(list(range(10)) * 20, problem=Problem.REGRESSION).problem == "regression"
     two = label(["a", "b", "c"] * 20, classes=("c", "a"))
     assert (two.problem, two.classes, two.left_out) == ("binary", ("c", "a"), 20)
@@ -53,6 +56,8 @@ def test_what_is_asked_for_goes_before_what_is_guessed() -> None:
     [
         (["x"] * 100, {}, "all 100 rows have the same value, 'x'"),
         (["x", "y"] * 20, {}, "40 rows have a label 'y'; expected 50 or more"),
+        (["x"], {}, "1 row has a label 'y'"),
+        (["no", "No ", "yes"] * 20, {}, "'No ', 'no' differ only in case or spaces. If they are"),
         (["x"] * 90 + ["y"] * 7, {}, "too few rows of a class: 'y' has 7; expected 8 or more"),
         (
             ["x", "z"] * 40 + ["y"] * 7,

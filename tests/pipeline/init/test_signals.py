@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
-from pipeline.init.baselines import Inputs, baselines
+from pipeline.init.baselines import Baselines, Inputs, baselines
+from pipeline.init.noticed import no_signal
+from pipeline.init.problems import Label
 from pipeline.init.signals import Target, deciding, drift, in_order, intraclass, skill
 
 RANDOM = np.random.default_rng(3)
@@ -31,6 +33,43 @@ def test_a_column_that_is_missing_where_the_label_is_one_gives_it_away() -> None
 
 def test_a_column_of_many_values_does_not_predict_by_heart() -> None:
     assert abs(skill(np.asarray(np.arange(ROWS) // 2, np.float64), TWO, is_category=True)) < 0.15
+
+
+def test_an_order_of_few_rows_gives_the_label_away() -> None:
+    weeks = np.asarray(RANDOM.integers(1, 52, 430), np.float64)
+    stayed = RANDOM.random(430) < 0.7
+    weeks[stayed] = 52
+    arrested = Target(Problem.BINARY, np.asarray(~stayed | (RANDOM.random(430) < 0.01), float), 2)
+    assert skill(weeks, arrested, is_category=False) > 0.94
+    assert skill(RANDOM.permutation(weeks), arrested, is_category=False) < 0.25
+
+
+def test_a_guess_has_the_mean_and_in_mae_the_median() -> None:
+    label = np.where(RANDOM.random(ROWS) < 0.7, 0.0, RANDOM.exponential(3, ROWS))
+    inputs = Inputs(NOISE[:, None], np.empty((ROWS, 0)))
+    found = baselines(inputs, Target(Problem.REGRESSION, label), folds=False)
+    assert found.trivial[Metric.RMSE] == pytest.approx(label.std(), rel=0.01)
+    assert found.trivial[Metric.MAE] == pytest.approx(label.mean())
+    assert found.bound(Metric.MAE) is None
+
+
+def test_a_rare_class_is_not_told_with_certainty_by_chance() -> None:
+    rare = Target(Problem.BINARY, np.asarray(np.arange(ROWS) % 200 == 0, float), 2)
+    inputs = Inputs(RANDOM.normal(size=(ROWS, 3)), np.empty((ROWS, 0)))
+    found = baselines(inputs, rare, folds=False)
+    assert found.simple[Metric.LOG_LOSS] < 1.3 * found.trivial[Metric.LOG_LOSS]
+
+
+def test_there_is_no_signal_where_no_metric_has_one() -> None:
+    shares = {Metric.MACRO_F1: 0.1, Metric.ACCURACY: 0.5, Metric.LOG_LOSS: 1.4}
+    label = Label("y", Problem.MULTICLASS, "")
+    for simple, said in (
+        ({Metric.MACRO_F1: 0.4, Metric.ACCURACY: 0.6, Metric.LOG_LOSS: 2.1}, []),
+        ({Metric.MACRO_F1: 0.2, Metric.ACCURACY: 0.4, Metric.LOG_LOSS: 2.1}, ["no better"]),
+    ):
+        found = Baselines("a linear model", shares, simple, dict.fromkeys(shares, 0.0))
+        flags = list(no_signal(found, label, by_mae=False))
+        assert [flag.text[:9] for flag in flags] == said
 
 
 def test_labels_of_a_group_are_alike_where_the_group_makes_them() -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.init.survey import Reading, survey
-from pipeline.init.values import stand_in, unit_of
+from pipeline.init.values import figure, spelled_alike, stand_in, unit_of
 
 
 def batches(columns: dict[str, pa.Array], size: int) -> list[pa.RecordBatch]:
@@ -52,6 +52,16 @@ def test_many_different_values_are_told_to_a_percent() -> None:
     assert (found["b"].exact, found["b"].distinct) == (True, 999)
 
 
+def test_there_are_no_more_values_than_rows_or_whole_numbers_between_the_ends() -> None:
+    rows = np.arange(60_000)
+    columns = {"row": pa.array(rows), "of": pa.array(np.repeat(rows[:40_000], 2)[:60_000])}
+    counted = survey(batches(columns, 60_000), dict.fromkeys(columns, Reading()), []).columns
+    for found in counted.values():
+        found.sketch //= np.uint64(2)  # As if the hashes were smaller by chance.
+    assert counted["row"].distinct == 60_000
+    assert counted["of"].distinct == 30_000
+
+
 def test_texts_in_a_column_of_numbers_are_counted_and_located() -> None:
     columns = {"a": pa.array(["1", "2.5", "?", "3", "x7", "?"])}
     found = survey(batches(columns, 2), {"a": Reading(("?",), as_number=True)}, []).columns["a"]
@@ -68,7 +78,36 @@ def test_a_number_that_stands_for_a_missing_one_is_far_from_the_rest_and_frequen
     assert stand_in(np.arange(1000.0)) is None  # 999 is only the last of them.
 
 
-def test_units_are_told() -> None:
-    assert unit_of(pa.array(["12 kg", "7.5 kg", "9 kg"])) == "a number with its unit"
-    assert unit_of(pa.array(["$1,200", "$85"])) == "an amount with its currency"
+@pytest.mark.parametrize(
+    ("spelled", "words", "plain"),
+    [
+        ("7.5 kg", "a number with its unit", "7.5"),
+        ("30,507 km", "a number with its unit", "30507"),
+        ("$1,200.50", "an amount with its currency", "1200.50"),
+        ("1.234,56 €", "an amount with its currency", "1234.56"),
+        ("-3,5 %", "a number with a percent sign", "-3.5"),
+        ("47,25", "a number with a decimal comma", "47.25"),
+    ],
+)
+def test_units_are_told_and_how_to_write_the_number(spelled: str, words: str, plain: str) -> None:
+    unit = unit_of(pa.array(["unknown", *[spelled] * 5]))
+    assert unit is not None
+    assert (unit.words, unit.example, unit.plain) == (words, spelled, plain)
+
+
+def test_spellings_that_differ_only_in_case_or_spaces_are_found() -> None:
+    found = spelled_alike(["Yes", "no", "yes ", "NO", "Y", "new  york", "New York", "York"])
+    assert found == [["NO", "no"], ["New York", "new  york"], ["Yes", "yes "]]
+
+
+def test_a_year_is_no_quantity_of_thousands() -> None:
+    assert [figure(v) for v in (2015, 2015.5, 12_000.0, 1e6)] == [
+        "2015",
+        "2,015.5",
+        "12,000",
+        "1,000,000",
+    ]
+
+
+def test_codes_have_no_unit() -> None:
     assert unit_of(pa.array(["A1", "B2"])) is None

@@ -51,6 +51,14 @@ def test_a_table_a_view_and_a_query_of_sqlite(sqlite_database: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a b.db", "a?mode=rwc.db", "50%25.db", "a#b.db"])
+def test_a_file_of_sqlite_may_be_called_as_it_likes(tmp_path: Path, name: str) -> None:
+    with closing(sqlite3.connect(tmp_path / name)) as database, database:
+        database.execute("CREATE TABLE flights AS SELECT 1 AS late")
+    assert rows(f"sqlite:///{tmp_path / name}", "flights") == [{"late": 1}]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 def test_a_database_of_servers_gives_plain_types(
     server: services.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
