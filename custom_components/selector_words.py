@@ -52,7 +52,7 @@ class Words:
         place = f"the best of {of} that may go live" if of > 1 else "the only one that may go live"
         if self.live:
             return f"{place}; {self._select.metric} is undefined for the live {self.live}"
-        return f"{place}; {self._verdict.not_compared or 'no model is live yet'}"
+        return f"{place}; {self._verdict.not_compared or 'no other model is live'}"
 
     def not_ahead(self, gain: Interval | None, *, same: bool) -> str:
         """Why the live model stays where a candidate is not better enough."""

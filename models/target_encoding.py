@@ -80,7 +80,8 @@ def anew(
     known, table = statistics.extract_output(statistics.add_input([], rows))
     place = np.searchsorted(known, hashes)
     place = np.where(known[place] == hashes, place, len(known) - 1)
-    return table[place * FOLDS + fold]
+    encoded: NDArray[np.float32] = table[place * FOLDS + fold]
+    return encoded
 
 
 def hashed(values: tf.Tensor) -> tf.Tensor:

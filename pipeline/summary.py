@@ -168,7 +168,7 @@ def _print_metrics(console: Console, config: PipelineConfig, verdict: Verdict) -
         soft_wrap=True,
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column(f"{verdict.rows:,} rows")
+    table.add_column(f"{verdict.rows:,} rows", min_width=max(map(len, config.evaluate.metrics)))
     for name in names:
         live = name == verdict.live
         table.add_column(f"live {verdict.live_framework}" if live else name, justify="right")

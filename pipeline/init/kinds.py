@@ -114,8 +114,8 @@ def as_category(rows: int, distinct: int, note: str = "", *, folds: bool = False
         rows: How many have a value.
         distinct: How many values there are.
         note: Why it is a category.
-        folds: Whether all rows judge in turn: then the label's means are no inputs, for they are
-            made once, of rows that judge too.
+        folds: Whether all rows judge in turn: then none is put by the label's mean, but each value
+            by itself.
     """
     per_value = rows / max(1, distinct)
     if distinct <= _FEW or (distinct <= _MANY and per_value >= _ROWS_PER_VALUE):

@@ -25,7 +25,7 @@ def test_where_no_model_is_live_the_best_wins() -> None:
     selection = choose({"keras": 0.67, "xgboost": 0.68, "sklearn": 0.66})
     assert selection.winner == "xgboost"
     assert selection.reason == (
-        "xgboost: auc 0.6800, the best of 3 that may go live; no model is live yet"
+        "xgboost: auc 0.6800, the best of 3 that may go live; no other model is live"
     )
     assert [c.name for c in selection.candidates] == ["xgboost", "keras", "sklearn"]
     assert all(c.eligible and c.better_than_live is None for c in selection.candidates)
@@ -35,7 +35,7 @@ def test_where_no_model_is_live_the_best_wins() -> None:
 def test_a_single_candidate_wins_where_no_model_is_live() -> None:
     selection = choose({"keras": 0.67})
     assert selection.reason == (
-        "keras: auc 0.6700, the only one that may go live; no model is live yet"
+        "keras: auc 0.6700, the only one that may go live; no other model is live"
     )
 
 

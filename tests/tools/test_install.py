@@ -160,7 +160,9 @@ def test_an_unknown_extra_is_refused_with_those_there_are(
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     assert install.main("run", "pytorch", "nonsense") == 1
     message = capsys.readouterr().err
-    assert message.startswith("setup: there is no extra nonsense: EXTRAS takes pytorch, notebook, docs;")
+    assert message.startswith(
+        "setup: there is no extra nonsense: EXTRAS takes pytorch, notebook, docs;"
+    )
     assert message.count("\n") == 1
     assert Recorder.commands == []
 
