@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +32,7 @@ PARSERS: dict[tuple[str, ...], Callable[[Sequence[str]], object]] = {
     ("-m", "pipeline"): lambda words: pipeline_cli.parser().parse_args(words),
     ("-m", "models.train"): lambda words: train.parser().parse_args(words),
 }
+SERVER = re.compile("-m pipeline serve")
 RUNNABLE = [page for page in pages() if any(b.language == RUN for b in blocks(page))]
 
 
@@ -85,6 +90,10 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, checkout: Path) -> No
 
 
 def _run(block: Block, checkout: Path) -> None:
+    where = f"{block.page}, the block of line {block.line}"
+    if SERVER.search(block.text):
+        _serve(block, checkout, where)
+        return
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
         cwd=checkout,
@@ -92,8 +101,38 @@ def _run(block: Block, checkout: Path) -> None:
         capture_output=True,
         text=True,
     )
-    where = f"{block.page}, the block of line {block.line}"
     assert done.returncode == 0, f"{where}:\n{block.text}\n{done.stdout[-3000:]}{done.stderr}"
+
+
+def _serve(block: Block, checkout: Path, where: str) -> None:
+    """Starts a server, of which the block holds nothing else, asks it, and ends it."""
+    (words,) = block.commands()
+    port = int(words[words.index("--port") + 1]) if "--port" in words else 8080
+    server = subprocess.Popen(
+        words,
+        cwd=checkout,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while (
+            _status(f"http://127.0.0.1:{port}/{'ping' if 'mlflow' in words else 'readyz'}") != 200
+        ):
+            assert server.poll() is None, f"{where}: it ended with {server.returncode}"
+            assert time.monotonic() < deadline, f"{where}: it does not answer"
+            time.sleep(0.2)
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait(30)
+
+
+def _status(url: str) -> int:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return int(answer.status)
+    return 0
 
 
 def _apply(block: Block, checkout: Path) -> None:
