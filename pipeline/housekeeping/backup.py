@@ -231,7 +231,7 @@ def _writing(file: Path) -> Iterator[tarfile.TarFile]:
 def _compressed(file: Path, mode: str) -> Any:
     if ".tar.zst" in file.name:
         return zstandard.open(file, mode)
-    return gzip.open(file, mode)
+    return gzip.open(file, mode, compresslevel=6)
 
 
 def _unpack(file: Path, folder: Path) -> dict[str, Any]:

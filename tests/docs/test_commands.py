@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,13 @@ PARSERS: dict[tuple[str, ...], Callable[[Sequence[str]], object]] = {
     ("-m", "pipeline"): lambda words: pipeline_cli.parser().parse_args(words),
     ("-m", "models.train"): lambda words: train.parser().parse_args(words),
 }
+QUESTIONS = {
+    *("runs", "show", "diff", "live", "lineage", "recall"),
+    *("registry", "report", "monitor", "gc", "pin", "backup"),
+}
+"""What can be asked of any pipeline on this machine."""
+CHANGES = {"approve", "rollback"}
+"""They need a model that waits, or one before it."""
 SERVER = re.compile("-m pipeline serve")
 RUNNABLE = [page for page in pages() if any(b.language == RUN for b in blocks(page))]
 
@@ -87,6 +95,28 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, checkout: Path) -> No
             (checkout / block.title).write_text(block.text)
         elif block.language == RUN:
             _run(block, checkout)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("page", ["README.md", "docs/lineage.md"])
+def test_a_question_of_a_page_has_an_answer_in_the_pipeline_of_the_tutorial(
+    page: str, checkout: Path
+) -> None:
+    def asked(*words: str) -> str:
+        command = [".venv/bin/python", "-m", "pipeline", *words, "--config", "configs/trips.toml"]
+        done = subprocess.run(
+            command, cwd=checkout, env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{page}: {words}\n{done.stdout[-2000:]}{done.stderr}"
+        return done.stdout
+
+    run, live = json.loads(asked("runs", "--json"))[-1], json.loads(asked("live", "--json"))
+    meant = dict.fromkeys(("RUN", "20261125-090000"), run["run"])
+    meant |= dict.fromkeys(("ARTIFACT_ID", "23"), str(live["id"]))
+    meant |= {"2": "1", "3": "1", "flights.csv": "trips.csv"}
+    for words in (words[3:] for block in blocks(page) for words in block.commands()):
+        if words and words[0] in QUESTIONS and not {"--open", "…", *CHANGES} & set(words):
+            asked(*(meant.get(word, word) for word in _filled(words)))
 
 
 def _run(block: Block, checkout: Path) -> None:
