@@ -53,7 +53,9 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     for column, period in config.cyclical.items():
         outputs |= circle(column, numbers(inputs[column]), period)
     for column, of_text in config.text.items():
-        outputs[features.words(column)] = text.vectors(column, strings(inputs[column]), of_text)
+        outputs[features.words(column)] = steady(
+            text.vectors(column, strings(inputs[column]), of_text)
+        )
     for column in (*config.numeric, *config.log, *config.cyclical):
         if isinstance(inputs[column], tf.SparseTensor):
             absent = tf.math.is_nan(numbers(inputs[column]))
@@ -124,12 +126,21 @@ def date(column: str, values: tf.Tensor, config: DateConfig) -> tuple[Tensors, T
     return scaled, outputs
 
 
+def steady(values: tf.Tensor) -> tf.Tensor:
+    """Values of computations, without what only their last bits tell apart.
+
+    The sines of two and of ten o'clock are the same but for rounding. Trees cut between such values
+    where that helps, and a server may round otherwise.
+    """
+    return tf.round(values * 1e4) / 1e4
+
+
 def circle(name: str, values: tf.Tensor, period: float) -> Tensors:
     """Sine and cosine, in which a value and one a period later are the same; missing ones are 0."""
     angle = tf.cast(values, tf.float32) * (2 * math.pi / period)
     return {
-        features.sine(name): zero_if_missing(tf.sin(angle)),
-        features.cosine(name): zero_if_missing(tf.cos(angle)),
+        features.sine(name): zero_if_missing(steady(tf.sin(angle))),
+        features.cosine(name): zero_if_missing(steady(tf.cos(angle))),
     }
 
 

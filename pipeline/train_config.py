@@ -27,8 +27,8 @@ GOES_ON = (Framework.KERAS, Framework.PYTORCH, Framework.XGBOOST)
 """Those whose training can go on from a model that is there."""
 
 
-FEW_ROWS, SOME_ROWS = 2_000, 10_000
-"""With fewer, what is left to the number of rows is set for a small table, or a middling one."""
+FEW_ROWS, MORE_ROWS, SOME_ROWS = 2_000, 5_000, 10_000
+"""With fewer, what is left to the number of rows is set for a small table, or for middling ones."""
 
 
 class Passes(NamedTuple):
@@ -98,8 +98,8 @@ class SklearnConfig(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Trees: how much each one adds."""
     max_leaf_nodes: Annotated[int, Field(ge=2)] | None = None
-    """Trees: leaves of each one, at most; by default 8 with fewer than 2,000 rows, 15
-    with fewer than 10,000, else 31."""
+    """Trees: leaves of each one, at most; by default 8 with fewer than 2,000 rows, 15 with fewer than
+    5,000, else 31."""
     min_samples_leaf: Annotated[int, Field(ge=1)] | None = None
     """Trees: rows of a leaf, at least; by default a 200th of all, from 5 to 100."""
     l2_regularization: Annotated[float, Field(ge=0)] | None = None
@@ -121,7 +121,7 @@ class SklearnConfig(Section):
     def for_rows(self, rows: int) -> Self:
         """With a value in place of each that is left to the number of rows."""
         values = {
-            "max_leaf_nodes": 8 if rows < FEW_ROWS else 15 if rows < SOME_ROWS else 31,
+            "max_leaf_nodes": 8 if rows < FEW_ROWS else 15 if rows < MORE_ROWS else 31,
             "min_samples_leaf": min(100, max(5, rows // 200)),
             "l2_regularization": min(10.0, max(1.0, rows / 2000)),
         }
@@ -139,7 +139,7 @@ class XgboostConfig(Section):
     """How much each tree adds."""
     max_depth: Annotated[int, Field(ge=1)] | None = None
     """Levels of each tree, at most; by default 3 with fewer than 2,000 rows, 4 with fewer than
-    10,000, else 6."""
+    5,000, else 6."""
     min_child_weight: Annotated[float, Field(ge=0)] | None = None
     """Weight (Hessian) of a leaf, at least; by default a thousandth of the rows, from 1 to 50."""
     subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -164,7 +164,7 @@ class XgboostConfig(Section):
     def for_rows(self, rows: int) -> Self:
         """With a value in place of each that is left to the number of rows."""
         values = {
-            "max_depth": 3 if rows < FEW_ROWS else 4 if rows < SOME_ROWS else 6,
+            "max_depth": 3 if rows < FEW_ROWS else 4 if rows < MORE_ROWS else 6,
             "min_child_weight": min(50.0, max(1.0, rows / 1000)),
             "reg_lambda": min(10.0, max(1.0, rows / 2000)),
         }

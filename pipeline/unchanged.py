@@ -11,6 +11,7 @@ from custom_components.batch_predict.stamps import stamps
 from pipeline import runs
 from pipeline.code import library_versions, project_files
 from pipeline.config import PipelineConfig, absolute
+from pipeline.errors import UserError
 
 
 def inputs(config: PipelineConfig) -> str | None:
@@ -21,7 +22,7 @@ def inputs(config: PipelineConfig) -> str | None:
     those of a database.
 
     Raises:
-      UserError: a file to predict is not there.
+      UserError: the schema, or a file to predict, is not there.
     """
     data = config.data_folder
     predicted = [absolute(file) for file in config.predict.files]
@@ -34,7 +35,12 @@ def inputs(config: PipelineConfig) -> str | None:
     sha.update(f"{library_versions()} {sys.version}".encode())
     code = project_files()
     if config.data.schema_file:
-        code.append(Path(absolute(config.data.schema_file)))
+        code.append(schema_file := Path(absolute(config.data.schema_file)))
+        if not schema_file.is_file():
+            raise UserError(
+                f"data.schema_file: {schema_file}: no such file; expected a TFDV schema (.pbtxt): "
+                "`python -m pipeline init` writes one"
+            )
     for file in code:
         sha.update(f"{file}\0".encode() + file.read_bytes())
     sha.update(_listing(Path(data), "**/*" if config.data.has_spans else config.data.pattern))

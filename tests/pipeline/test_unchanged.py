@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import code, runs, unchanged
 from pipeline.config import PipelineConfig
+from pipeline.errors import UserError
 
 
 @pytest.fixture
@@ -70,6 +71,12 @@ def test_what_a_run_depends_on_has_it_run_again(
 @pytest.mark.parametrize(
     "settings", [{"train": {"seed": 1}}, {"run": {"cache": False}}, {"name": "q"}]
 )
+def test_a_schema_that_is_not_there_is_told_in_words(config: PipelineConfig, tmp_path: Path):
+    (tmp_path / "schema.pbtxt").unlink()
+    with pytest.raises(UserError, match="schema_file: .*schema.pbtxt: no such file"):
+        unchanged.inputs(config)
+
+
 def test_other_settings_have_it_run_again(
     config: PipelineConfig, finished: runs.Run, tmp_path: Path, settings: dict[str, object]
 ):
