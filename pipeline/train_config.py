@@ -98,8 +98,8 @@ class SklearnConfig(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Trees: how much each one adds."""
     max_leaf_nodes: Annotated[int, Field(ge=2)] | None = None
-    """Trees: leaves of each one, at most; by default 8 with fewer than 2,000 rows, 15 with fewer than
-    5,000, else 31."""
+    """Trees: leaves of each one, at most; by default 8 with fewer than 2,000 rows, 15 with fewer
+    than 5,000, else 31."""
     min_samples_leaf: Annotated[int, Field(ge=1)] | None = None
     """Trees: rows of a leaf, at least; by default a 200th of all, from 5 to 100."""
     l2_regularization: Annotated[float, Field(ge=0)] | None = None

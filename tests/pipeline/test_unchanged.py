@@ -71,12 +71,6 @@ def test_what_a_run_depends_on_has_it_run_again(
 @pytest.mark.parametrize(
     "settings", [{"train": {"seed": 1}}, {"run": {"cache": False}}, {"name": "q"}]
 )
-def test_a_schema_that_is_not_there_is_told_in_words(config: PipelineConfig, tmp_path: Path):
-    (tmp_path / "schema.pbtxt").unlink()
-    with pytest.raises(UserError, match="schema_file: .*schema.pbtxt: no such file"):
-        unchanged.inputs(config)
-
-
 def test_other_settings_have_it_run_again(
     config: PipelineConfig, finished: runs.Run, tmp_path: Path, settings: dict[str, object]
 ):
@@ -90,6 +84,12 @@ def test_edited_code_has_it_run_again(
     edited.write_text("x = 1\n")
     monkeypatch.setattr(unchanged, "project_files", lambda: [*code.project_files(), edited])
     assert unchanged.repeated(config) is None
+
+
+def test_a_schema_that_is_not_there_is_told_in_words(config: PipelineConfig, tmp_path: Path):
+    (tmp_path / "schema.pbtxt").unlink()
+    with pytest.raises(UserError, match=r"schema\.pbtxt: no such file"):
+        unchanged.inputs(config)
 
 
 def test_a_run_of_some_nodes_is_never_repeated(config: PipelineConfig):
