@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 
 import mlflow
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from models import manifest
@@ -112,17 +111,6 @@ def test_the_best_model_is_chosen_blessed_and_pushed_once(project: SmallProject)
     assert set(pushed_bundle.example) == set(pushed_bundle.inputs)
     judged = store.get_artifacts_by_id(nodes["Evaluator"].outputs["blessing"])
     assert {b.custom_properties["candidate"].string_value for b in judged} == set(FRAMEWORKS)
-
-
-def test_the_pushed_model_has_predicted_every_row_of_the_files_that_are_named(
-    project: SmallProject,
-) -> None:
-    made = project.executions(newest(project))["BatchPredict"].outputs["predictions"]
-    (predictions,) = project.store().get_artifacts_by_id(made)
-    rows = pq.read_table(Path(predictions.uri, "predictions.parquet"))
-    assert rows.num_rows == project.flights(2).num_rows
-    assert set(rows["model_version"].to_pylist()) == set(project.serving)
-    assert 0 < min(rows["probability"].to_pylist()) < max(rows["probability"].to_pylist()) < 1
 
 
 def test_the_summary_tells_what_was_decided(project: SmallProject) -> None:

@@ -97,3 +97,15 @@ def test_every_way_to_ask_a_model_gives_what_the_evaluator_saw(project: SmallPro
     champion = mlflow.pyfunc.load_model("models:/flights@champion")
     frame = pd.DataFrame(rows)
     np.testing.assert_allclose(champion.predict(frame), judged, atol=1e-6)
+
+
+def test_the_pushed_model_has_predicted_every_row_of_the_files_that_are_named(
+    project: SmallProject,
+) -> None:
+    made = project.executions(newest(project))["BatchPredict"].outputs["predictions"]
+    (predictions,) = project.store().get_artifacts_by_id(made)
+    rows = pq.read_table(Path(predictions.uri, "predictions.parquet"))
+    (version,) = set(rows["model_version"].to_pylist())
+    assert version in project.serving
+    assert rows.num_rows == project.flights(2).num_rows
+    assert 0 < min(rows["probability"].to_pylist()) < max(rows["probability"].to_pylist()) < 1
