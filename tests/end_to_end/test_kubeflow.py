@@ -144,8 +144,9 @@ def test_the_artifacts_are_those_of_the_local_runner(on_postgresql: Packaged) ->
     (run_id,) = [r for r in local.run_ids() if "-span-" not in r]
     here, there = contents(local, run_id), contents(by_package, "first")
     assert here.keys() == there.keys()
-    for node_id, files in here.items():
-        assert files == there[node_id], node_id
+    # Which of two that are as good is the cheaper one is measured anew in each run.
+    for node_id in here.keys() - {"ModelSelector", "Pusher"}:
+        assert here[node_id] == there[node_id], node_id
     models = [name for node in here.values() for name in node if name.endswith("/model.ubj")]
     assert models
 

@@ -52,8 +52,8 @@ def test_the_pushed_model_answers_on_the_command_line(
     done = project.pipeline_cli("predict", *place, str(tmp_path / "flights.csv"))
     lines = done.stdout.splitlines()
     assert (done.returncode, len(lines)) == (0, 21), done.stderr
-    assert lines[0].endswith(",probability")
-    probabilities = [float(line.rpartition(",")[2]) for line in lines[1:]]
+    assert lines[0].endswith(",probability,model_version")
+    probabilities = [float(line.split(",")[-2]) for line in lines[1:]]
     assert all(0 < p < 1 for p in probabilities)
     assert len(set(probabilities)) > 10
 
