@@ -79,12 +79,7 @@ class Confusion:
         Raises:
             UserError: If there is no such model.
         """
-        if model not in self._matrices:
-            raise UserError(
-                f"there is no confusion matrix of a model {model!r}; there are: "
-                f"{', '.join(self.models) or 'none'}"
-            )
-        return self._matrices[model]
+        return tables.of_model(self._matrices, model, "is no confusion matrix")
 
     def by_class(self, model: str, *, repeats: int = 1) -> tuple[ClassMetrics, ...]:
         """How a model does on each class, whose rows are counted so many times.

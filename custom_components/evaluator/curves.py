@@ -153,12 +153,7 @@ class Curves:
         return false, true
 
     def _of(self, model: str) -> Counts:
-        if model not in self._counts:
-            raise UserError(
-                f"there are no curves of a model {model!r}; there are: "
-                f"{', '.join(self.models) or 'none'}"
-            )
-        return self._counts[model]
+        return tables.of_model(self._counts, model, "are no curves")
 
     def __repr__(self) -> str:
         return f"<Curves of {', '.join(self.models)}>"

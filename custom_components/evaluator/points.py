@@ -63,12 +63,7 @@ class Points:
         Raises:
             UserError: If there is no such model.
         """
-        if model not in self._predictions:
-            raise UserError(
-                f"there are no points of a model {model!r}; there are: "
-                f"{', '.join(self.models) or 'none'}"
-            )
-        return self._predictions[model]
+        return tables.of_model(self._predictions, model, "are no points")
 
     def calibration(self, model: str, bins: int = 10) -> list[CalibrationPoint]:
         """The mean label where the model predicts about the same value.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
+
+T = TypeVar("T")
 
 
 def read(path: str | Path, file: str, what: str, schema: pa.Schema | None = None) -> pa.Table:
@@ -33,6 +37,24 @@ def read(path: str | Path, file: str, what: str, schema: pa.Schema | None = None
         ) from None
     except (OSError, ValueError) as error:  # Arrow's own errors are ValueErrors
         raise UserError(f"{found}: no {what} of an evaluation: {error}") from None
+
+
+def of_model(found: Mapping[str, T], model: str, lacking: str) -> T:
+    """What a table holds of a model.
+
+    Args:
+        found: All of it, by model.
+        model: The model's name.
+        lacking: What is missing where it is not among them, as in "are no curves".
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if model not in found:
+        raise UserError(
+            f"there {lacking} of a model {model!r}; there are: {', '.join(found) or 'none'}"
+        )
+    return found[model]
 
 
 def read_any(path: str) -> pa.Table:
