@@ -82,7 +82,8 @@ def _keys(frame: pd.DataFrame, nulls: tuple[str, ...]) -> list[str]:
 
 
 def _texts(values: pd.Series[Any], nulls: tuple[str, ...]) -> list[str]:
-    """Values as text, the same for a number whatever its type."""
+    """Values as text, the same for a number whatever its type; a truth value is no number."""
+    values = values.astype(str) if values.dtype == bool else values
     numbers = pd.to_numeric(values, errors="coerce").astype(np.float32)
     texts = values.astype(str).str.lower()
     missing = values.isna() | values.astype(str).isin(nulls)

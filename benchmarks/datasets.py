@@ -31,6 +31,7 @@ from custom_components.evaluator.verdict import Verdict
 from custom_components.selection import Selection
 from pipeline import config_file, lineage
 from pipeline.config import PipelineConfig
+from pipeline.errors import UserError
 from pipeline.features_config import FeaturesConfig, Problem
 from pipeline.lineage import Run
 
@@ -136,6 +137,8 @@ def main() -> int:
             found = run(name, DATA_SETS[name])
         except CommandFailed as failure:
             found = {"failure": project.reason(failure)}
+        except (UserError, ValueError) as failure:  # The other sets' minutes are not to be lost.
+            found = {"failure": str(failure)}
         figures["sets"][name] = found
         print(f"{name}: {json.dumps(found)}", flush=True)
     if arguments.json:

@@ -163,7 +163,10 @@ def size(folder: Path) -> int:
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, bool | int | float | str | None]:
-    """A row as JSON can hold it: text for bytes, null for a missing number."""
+    """A row as JSON can hold it: text for bytes, null for a missing number.
+
+    Numbers have 32 bits, as the graph reads them, and are as short as they can be.
+    """
     return {column: _plain(value) for column, value in row.items()}
 
 
@@ -171,6 +174,8 @@ def _plain(value: Any) -> bool | int | float | str | None:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
-    if isinstance(value, float) and value != value:
-        return None
+    if isinstance(value, float):
+        import numpy as np
+
+        return None if value != value else float(str(np.float32(value)))
     return value if isinstance(value, bool | int | float | str) else None

@@ -96,7 +96,7 @@ def fitting(guess: Guess, name: str, column: pa.Array) -> Guess:
             f"{name!r} is asked for as a date, and {some} by {expected}{example}; say how it is "
             f"read, as in --date '{name}=%d/%m/%Y', iso or epoch"
         )
-    return replace(guess, setting=form)
+    return replace(guess, setting=dates.with_clock(form, unique))
 
 
 def _number(flag: str, name: str, value: str | None) -> float:

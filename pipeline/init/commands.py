@@ -77,6 +77,16 @@ def add_commands(commands: Any) -> None:
     guesses.add_argument("--classes", metavar="A,B,…", help="the label's values that count")
     guesses.add_argument("--positive", metavar="VALUE", help="the class to give probabilities of")
     guesses.add_argument("--metric", choices=[str(metric) for metric in Metric])
+    guesses.add_argument(
+        "--thresholds", metavar="METRIC=N,…", help="what a model has to reach; '' for none"
+    )
+    guesses.add_argument("--slices", metavar="A,B", help="columns to judge by; '' for none")
+    guesses.add_argument(
+        "--guards", metavar="A,B", help="slices that may not pay for the average; '' for none"
+    )
+    guesses.add_argument(
+        "--decision-threshold", type=float, metavar="P", help="from which the second class is said"
+    )
     for role, words in _COLUMNS.items():
         guesses.add_argument(f"--{role}", action="append", default=[], metavar="A,B", help=words)
     split = guesses.add_mutually_exclusive_group()
@@ -113,9 +123,10 @@ def _init(arguments: argparse.Namespace) -> None:
 
     from pipeline.init.making import understand
     from pipeline.init.words import as_data, tell
-    from pipeline.init.writing import facts_of, write
+    from pipeline.init.writing import facts_of, spans_of, write
 
-    found = understand(source, _wishes(arguments, source.schema.names), _asker(asks, answered))
+    wishes, spans = _wishes(arguments, source.schema.names), spans_of(source, arguments.source)
+    found = understand(source, wishes, _asker(asks, answered), spans=spans)
     facts = facts_of(found, source, name, files, asked=arguments.source, frameworks=frameworks)
     write(facts, files, command=_again(arguments, answered))
     shown = [_shown(file) for file in files]
@@ -198,7 +209,11 @@ def _options(arguments: argparse.Namespace) -> ReadOptions:
 
 
 def _wishes(arguments: argparse.Namespace, names: Sequence[str]) -> Wishes:
+    from pipeline.init.judging import Judging, thresholds_of
     from pipeline.init.making import Wishes
+
+    def listed(text: str | None) -> list[str] | None:
+        return None if text is None else [name for name, _ in _columns(text, names) if name]
 
     drop = tuple(name for text in arguments.drop for name, _ in _columns(text, names))
     return Wishes(
@@ -212,7 +227,13 @@ def _wishes(arguments: argparse.Namespace, names: Sequence[str]) -> Wishes:
         split_time=arguments.split_time,
         split_rows=arguments.split_rows,
         folds=arguments.folds,
-        metric=Metric(arguments.metric) if arguments.metric else None,
+        judging=Judging(
+            metric=Metric(arguments.metric) if arguments.metric else None,
+            thresholds=thresholds_of(arguments.thresholds),
+            slices=listed(arguments.slices),
+            guards=listed(arguments.guards),
+            decision_threshold=arguments.decision_threshold,
+        ),
     )
 
 

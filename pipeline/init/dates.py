@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class DateFormat:
     ambiguous: bool = False
     """Whether day and month may be the other way round."""
     clock: bool = False
-    """Whether there is a time of the day."""
+    """Whether there is a time of the day, and not the same one throughout."""
 
     def __str__(self) -> str:
         """How dates are spelled, in words."""
@@ -92,6 +92,15 @@ def format_of(values: pa.Array, name: str) -> DateFormat | None:
         if fits(f"^{_TWO_PARTS}{clock}$"):
             return _day_and_month(values, clock_format)
     return None
+
+
+def with_clock(form: DateFormat, values: pa.Array) -> DateFormat:
+    """The format, without a time of the day if all values that it reads have the same hour."""
+    import numpy as np
+
+    moments = seconds(values, form)
+    hours = moments[~np.isnan(moments)] // 3600 % 24
+    return replace(form, clock=form.clock and len(np.unique(hours)) > 1)
 
 
 def _of_integers(values: pa.Array, name: str) -> DateFormat | None:

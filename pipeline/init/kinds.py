@@ -173,7 +173,7 @@ def mean_words(known: pa.Array) -> float:
 def _date(form: DateFormat, unique: pa.Array) -> Guess:
     if len(unique) == 1:
         return Guess(Kind.CONSTANT, "one date in every row")
-    return Guess(Kind.DATE, f"dates {form}", "dates", form)
+    return Guess(Kind.DATE, f"dates {form}", "dates", dates.with_clock(form, unique))
 
 
 def _mostly_numbers(known: pa.Array) -> bool:

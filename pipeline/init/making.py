@@ -12,10 +12,11 @@ import pyarrow as pa
 from pipeline.errors import UserError, nearest
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
-from pipeline.init import baselines, noticed, signals, splits, values
+from pipeline.init import baselines, judging, noticed, signals, splits, values
 from pipeline.init.asked import ASKED
 from pipeline.init.baselines import Baselines, Inputs
 from pipeline.init.dates import DateFormat
+from pipeline.init.judging import Judging
 from pipeline.init.kinds import Guess, Kind
 from pipeline.init.noticed import Flag
 from pipeline.init.problems import Label, label_of
@@ -62,7 +63,7 @@ class Wishes:
     split_time: str | None = None
     split_rows: bool = False
     folds: int | None = None
-    metric: Metric | None = None
+    judging: Judging = field(default_factory=Judging)
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,19 @@ class Understood:
     flags: Sequence[Flag]
     bad_rows: int = 0
     """Rows that are dropped: of no label that counts, or with a text where a number should be."""
-    metric: Metric | None = None
+    judging: Judging = field(default_factory=Judging)
     deciding: int = 0
     """So few rows make half of the squared error of a guess that mae is to judge; 0: it is not."""
 
 
-def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
+def understand(source: Source, wishes: Wishes, ask: Ask, *, spans: int = 1) -> Understood:
     """Reads a sample and all rows, and decides.
+
+    Args:
+        source: Where the rows are.
+        wishes: What is not guessed.
+        ask: Answers what cannot be known.
+        spans: Into so many the rows are put; those of one judge.
 
     Raises:
         UserError: Nothing can be learned here; says why.
@@ -114,6 +121,7 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     surveyed = survey(source.batches(list(told)), readings, apart)
     told = counted(told, surveyed, label_column)
     label = _label(told[label_column], surveyed, wishes, ask)
+    judging.check(wishes.judging, label.problem)
     target, known = target_of(told[label_column], label)
     tried = _tried(len(target.values), label)
     some, rows_tried = _taken(target, tried), np.flatnonzero(known)[tried]
@@ -124,11 +132,11 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
     told = placed(told, surveyed.rows, folds=bool(split.folds))
     features = usable(told, label_column)
     rows = surveyed.rows - label.left_out
-    judging = rows if split.folds else max(1, rows // 3)
+    judges = max(1, rows // spans if split.folds else rows // spans // 3)
     sides = _sides(told, rows_tried, split)
-    reached = _baselines(features, some, rows_tried, split, sides, judging)
+    reached = _baselines(features, some, rows_tried, split, sides, judges)
     regression = label.problem is Problem.REGRESSION
-    deciding = signals.deciding(target.values, judging) if regression else 0
+    deciding = signals.deciding(target.values, judges) if regression else 0
     flags += noticed.flags(told, label, surveyed, spelling, split)
     by_mae = deciding > 0 and reached.bound(Metric.MAE) is not None
     flags += noticed.few_decide(deciding, target, label, by_mae=by_mae)
@@ -144,15 +152,19 @@ def understand(source: Source, wishes: Wishes, ask: Ask) -> Understood:
         spelling=replace(spelling, missing=missing),
         flags=flags,
         bad_rows=label.left_out + sum(c.strays for n, c in told.items() if n != label_column),
-        metric=wishes.metric,
+        judging=wishes.judging,
         deciding=deciding if by_mae else 0,
     )
 
 
 def _check_names(source: Source, wishes: Wishes) -> None:
+    if wishes.folds is not None:
+        _check_folds(wishes.folds, source.rows, wishes.split_time)
     there = source.schema.names
     asked = dict.fromkeys((*wishes.roles, *wishes.drop), "is asked for")
     asked |= {n: "is to split by" for n in (wishes.split_by, wishes.split_time) if n}
+    sliced = (*(wishes.judging.slices or ()), *(wishes.judging.guards or ()))
+    asked |= dict.fromkeys(sliced, "is to make slices")
     for name, why in asked.items():
         if name not in there:
             raise UserError(
@@ -164,6 +176,18 @@ def _check_names(source: Source, wishes: Wishes) -> None:
             raise UserError(f"{column!r} is to split by: it cannot be left out, or be the label")
     if wishes.label in (*wishes.roles, *wishes.drop):
         raise UserError(f"--label {wishes.label}: the label cannot be a feature or be left out")
+
+
+def _check_folds(folds: int, rows: int, split_time: str | None) -> None:
+    if folds and split_time:
+        raise UserError(
+            f"--folds {folds} and --split-time {split_time}: the newest rows judge, so there are "
+            "no folds; leave one of them out"
+        )
+    if folds and not 2 <= folds <= rows // 2:
+        raise UserError(
+            f"--folds {folds}: expected 0, or from 2 to {rows // 2}, for there are {rows:,} rows"
+        )
 
 
 def _settled(column: Column, ask: Ask) -> Column:
@@ -265,16 +289,17 @@ def _split(
     asked = Split("as asked for", wishes.split_by, wishes.split_time)
     if asked.column or wishes.split_rows:
         return splits.checked(splits.with_folds(asked, rows, wishes.folds), columns)
-    found = splits.choices(columns, label.name, target, known, rows)
+    found = splits.choices(columns, label.name, target, known, rows).splits
+    if wishes.folds:  # Who asks for folds does not want the newest rows to judge.
+        found = tuple(split for split in found if not split.split_time)
     chosen = 0
-    if len(found.splits) > 1:
+    if len(found) > 1:
         answers = [
-            f"{'by ' + s.column if s.column else 'each row by itself'}: {s.why}"
-            for s in found.splits
+            f"{'by ' + s.column if s.column else 'each row by itself'}: {s.why}" for s in found
         ]
-        flags = [split.flags for split in found.splits]
+        flags = [split.flags for split in found]
         chosen = ask(Doubt("Which rows are to judge the models?", answers, flags))
-    split = found.splits[chosen]
+    split = found[chosen]
     return split if wishes.folds is None else splits.with_folds(split, rows, wishes.folds)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.continuous_config import ContinuousConfig
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
 from pipeline.init import dates
+from pipeline.init.asked import ASKED
 from pipeline.init.baselines import Baselines
+from pipeline.init.judging import Judging
 from pipeline.init.kinds import Guess, Kind
 from pipeline.init.noticed import IMBALANCED
 from pipeline.init.problems import Label
@@ -67,8 +69,7 @@ class Facts:
     baselines: Baselines
     bad_rows: int = 0
     """Rows that are dropped: of no label that counts, or with a text where a number should be."""
-    metric: Metric | None = None
-    """Asked for."""
+    judging: Judging = field(default_factory=Judging)
     deciding: int = 0
     """So few rows make half of the squared error of a guess that mae is to judge; 0: it is not."""
     frameworks: Sequence[str] = tuple(map(str, Framework))
@@ -77,8 +78,8 @@ class Facts:
     @property
     def best_in(self) -> Metric:
         """What the best model is best in."""
-        if self.metric is not None:
-            return self.metric
+        if self.judging.metric is not None:
+            return self.judging.metric
         if self.deciding:
             return Metric.MAE
         rare = self.label.problem is Problem.BINARY and self.label.rarest < IMBALANCED
@@ -177,11 +178,10 @@ def _train(facts: Facts) -> Iterator[Part]:
 def _evaluate(facts: Facts) -> Iterator[Part]:
     metrics = [str(metric) for metric in Metric.of(facts.label.problem)]
     lines = [Line("metrics", metrics)]
-    if slices := _slices(facts):
-        lines.append(Line("slices", [[name] for name in slices], "few values with enough rows"))
-        if guards := [guard for name in slices if (guard := _guard(facts, name))]:
-            lines.append(Line("guards", guards, "no group pays for the average"))
-    if facts.label.problem is Problem.BINARY and facts.label.rarest < 0.25:
+    lines += _groups(facts)
+    if facts.judging.decision_threshold is not None:
+        lines.append(Line("decision_threshold", facts.judging.decision_threshold, ASKED))
+    elif facts.label.problem is Problem.BINARY and facts.label.rarest < 0.25:
         positives = facts.label.counts[1] / sum(facts.label.counts)
         threshold = float(f"{min(0.9, max(0.02, positives)):.2g}")
         lines.append(Line("decision_threshold", threshold, "the positives' share"))
@@ -206,12 +206,16 @@ def _thresholds(facts: Facts) -> Iterator[Line]:
         rule = {"min" if metric.higher_is_better else "max": float(f"{value:.5g}")}
         if metric is facts.best_in:
             rule["max_regression"] = _NOT_WORSE
-        said = f"a guess has {metric.words(told.trivial[metric])}, {told.model} "
-        yield Line(str(metric), rule, f"{said}{metric.words(told.simple[metric])}: {why}")
+        if metric in told.trivial:
+            said = f"a guess has {metric.words(told.trivial[metric])}, {told.model} "
+            why = f"{said}{metric.words(told.simple[metric])}: {why}"
+        yield Line(str(metric), rule, why)
 
 
 def bounds(facts: Facts) -> dict[Metric, tuple[float, str]]:
     """What a model has to reach in which metrics, and why, that of the best model first."""
+    if facts.judging.thresholds is not None:
+        return {metric: (value, ASKED) for metric, value in facts.judging.thresholds.items()}
     told, best = facts.baselines, facts.best_in
     # What a share of the variance or the likelihood says is not in the unit of the label, and
     # depends less on which rows judge; but a few that decide rmse decide it too.
@@ -231,9 +235,24 @@ def bounds(facts: Facts) -> dict[Metric, tuple[float, str]]:
     return {best: first} | {metric: bound for metric, bound in learned.items() if metric != best}
 
 
+def _groups(facts: Facts) -> Iterator[Line]:
+    """Slices, and the guards of some of them."""
+    asked = facts.judging
+    slices = _slices(facts) if asked.slices is None else asked.slices
+    watched = slices if asked.guards is None else asked.guards
+    slices = list(dict.fromkeys((*slices, *(asked.guards or ()))))
+    if not slices:
+        return
+    why = "few values with enough rows" if asked.slices is None else ASKED
+    yield Line("slices", [[name] for name in slices], why)
+    guards = [_guard(facts, name) for name in watched if asked.guards or _is_guarded(facts, name)]
+    if guards:
+        yield Line("guards", guards, "no group pays for the average" if not asked.guards else ASKED)
+
+
 def _slices(facts: Facts) -> list[str]:
     """Columns of few values, each with enough rows to be judged by, those of the fewest first."""
-    share = 1.0 if facts.split.folds else 1 / 3
+    share = _judging_share(facts)
     found = []
     for column in facts.columns.values():
         if column.name == facts.label.name or column.counted.values is None:
@@ -246,21 +265,31 @@ def _slices(facts: Facts) -> list[str]:
     return [name for _, name in sorted(found)[:_SLICES]]
 
 
-def _guard(facts: Facts, column: str) -> dict[str, Any] | None:
-    """A bound for the slices of a column, where they have rows enough not to be noise."""
+def _is_guarded(facts: Facts, column: str) -> bool:
+    """Whether two of a column's slices have rows enough not to be noise."""
     counts = (facts.columns[column].counted.values or {}).values()
-    share = 1.0 if facts.split.folds else 1 / 3
-    least = _GUARDED_ROWS
-    if facts.label.counts:
-        least = max(least, math.ceil(_GUARDED_OF_CLASS / facts.label.rarest))
-    if sum(count * share >= least for count in counts) < 2:
-        return None
+    share = _judging_share(facts)
+    return sum(count * share >= _guarded_rows(facts) for count in counts) >= 2
+
+
+def _guarded_rows(facts: Facts) -> int:
+    if not facts.label.counts:
+        return _GUARDED_ROWS
+    return max(_GUARDED_ROWS, math.ceil(_GUARDED_OF_CLASS / facts.label.rarest))
+
+
+def _judging_share(facts: Facts) -> float:
+    """The share of the rows that judge a model; with spans they are of one of them."""
+    return (1.0 if facts.split.folds else 1 / 3) / facts.spans
+
+
+def _guard(facts: Facts, column: str) -> dict[str, Any]:
     rule = {"columns": [column], "metric": str(facts.best_in), "max_regression": _NOT_WORSE_SLICE}
-    return {**rule, "min_rows": least}
+    return {**rule, "min_rows": _guarded_rows(facts)}
 
 
 def _best_why(facts: Facts) -> str:
-    if facts.deciding and facts.metric is None:
+    if facts.deciding and facts.judging.metric is None:
         return f"{facts.deciding:,} rows make half of the squared error, so not rmse"
     return "the best model is best in this"
 

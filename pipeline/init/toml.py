@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.init.proposal import Line, Part
+from pipeline.init.values import printable
 
 _WIDTH, _COMMENT = 100, 42
 _BARE = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -21,7 +22,7 @@ def toml(parts: Sequence[Part], head: Sequence[str]) -> str:
         parts: Its sections, the first one without a name.
         head: Comments at its beginning, a line each.
     """
-    lines = list(head)
+    lines = [printable(line) for line in head]
     for part in parts:
         lines.append("")
         if part.name:
@@ -73,7 +74,7 @@ def _beside(text: str, why: str) -> Iterator[str]:
     if not why:
         yield text
         return
-    why = " ".join(why.split())
+    why = " ".join(printable(why).split())
     if len(text) < _COMMENT and _COMMENT + len(why) + 2 <= _WIDTH:
         yield f"{text:<{_COMMENT}}# {why}"
     elif len(text) + len(why) + 4 <= _WIDTH:
@@ -86,7 +87,9 @@ def _beside(text: str, why: str) -> Iterator[str]:
 
 def _comment(why: str, indent: str = "") -> list[str]:
     lead = f"{indent}# "
-    return textwrap.wrap(" ".join(why.split()), _WIDTH, initial_indent=lead, subsequent_indent=lead)
+    return textwrap.wrap(
+        " ".join(printable(why).split()), _WIDTH, initial_indent=lead, subsequent_indent=lead
+    )
 
 
 def _key(name: str) -> str:

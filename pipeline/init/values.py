@@ -183,8 +183,13 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.6g}"
 
 
+def printable(text: str) -> str:
+    """Without signs that command a terminal, ends of lines too: each is a blank."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 def shown(value: Any) -> str:
     """A value as a table shows it, short."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    text = " ".join(text.split())
+    text = " ".join(printable(text).split())
     return text if len(text) <= 24 else f"{text[:23]}…"

@@ -30,14 +30,21 @@ def tell(found: Understood, facts: Facts, *, described: str, notes: tuple[str, .
     parts: list[RenderableType] = [f"{described}: {found.rows:,} rows\n"]
     parts.append(_columns_table(found))
     noticed = [
-        {"noticed": f.about, "column": f.column or "", "what": f.text}
+        {
+            "noticed": f.about,
+            "column": values.printable(f.column or ""),
+            "what": values.printable(f.text),
+        }
         for f in _short(found.flags)
         if f.about != "split"
     ]
     noticed = [{"noticed": "reading", "column": "", "what": note} for note in notes] + noticed
     if noticed:
         parts += ["", table(noticed)]
-    decided = [{"decided": key, "what": text} for key, text in decisions(found, facts).items()]
+    decided = [
+        {"decided": key, "what": values.printable(text)}
+        for key, text in decisions(found, facts).items()
+    ]
     show(*parts, "", table(decided), "")
 
 
@@ -59,8 +66,9 @@ def decisions(found: Understood, facts: Facts) -> dict[str, str]:
             f": a guess has {metric.words(reached.trivial[metric])}, {reached.model} "
             f"{metric.words(reached.simple[metric])}"
         )
-        value, why = bounds(facts)[metric]
-        told["threshold"] = f"{metric} {metric.words(value)}, {why}"
+    if found_bounds := bounds(facts):
+        first, (value, why) = next(iter(found_bounds.items()))
+        told["threshold"] = f"{first} {first.words(value)}, {why}"
     return told
 
 
@@ -148,7 +156,7 @@ def _columns_table(found: Understood) -> RenderableType:
 def _row(column: Column, found: Understood) -> dict[str, str]:
     counted = column.counted
     about = "" if counted.exact else "about "
-    return {
+    told = {
         "name": column.name,
         "kind": _kind(column, found),
         "becomes": "label" if column.name == found.label.name else column.guess.role,
@@ -157,6 +165,7 @@ def _row(column: Column, found: Understood) -> dict[str, str]:
         "distinct": f"{about}{counted.distinct:,}",
         "example": column.example,
     }
+    return {key: values.printable(text) for key, text in told.items()}
 
 
 def _share(part: int, whole: int) -> str:

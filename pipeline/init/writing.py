@@ -39,10 +39,7 @@ def facts_of(
         asked: The source as it was named: {SPAN} in it stays.
         frameworks: Those to train.
     """
-    location: dict[str, Any] = source.location.settings()
-    if "{SPAN" in asked and "pattern" in location:
-        parts = asked.split("/")[-1 - location["pattern"].count("/") :]
-        location["pattern"] = "/".join(parts)
+    location = _location(source, asked)
     if found.spelling.missing:
         known = source.location.csv.null_values
         told = list(dict.fromkeys((*known, *found.spelling.missing)))
@@ -50,7 +47,7 @@ def facts_of(
     return Facts(
         name=name,
         rows=found.rows,
-        spans=_spans(source.files, location.get("pattern", "")),
+        spans=spans_of(source, asked),
         where=source.describe(),
         location=location,
         schema_file=_relative(files[1]),
@@ -59,14 +56,24 @@ def facts_of(
         split=found.split,
         baselines=found.baselines,
         bad_rows=found.bad_rows,
-        metric=found.metric,
+        judging=found.judging,
         deciding=found.deciding,
         frameworks=frameworks,
     )
 
 
-def _spans(files: Sequence[str], pattern: str) -> int:
+def _location(source: Source, asked: str) -> dict[str, Any]:
+    """The keys of [data] that say where the rows are."""
+    location: dict[str, Any] = source.location.settings()
+    if "{SPAN" in asked and "pattern" in location:
+        parts = asked.split("/")[-1 - location["pattern"].count("/") :]
+        location["pattern"] = "/".join(parts)
+    return location
+
+
+def spans_of(source: Source, asked: str) -> int:
     """How many numbers the files' names have in the place of {SPAN}; 1 without it."""
+    files, pattern = source.files, _location(source, asked).get("pattern", "")
     before, *after = (
         re.escape(part).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
         for part in re.split(r"\{SPAN[^}]*\}", pattern)
@@ -99,11 +106,18 @@ def write(facts: Facts, files: tuple[Path, Path], *, command: str) -> None:
             new[1].write_text(
                 schema(facts.columns, facts.label, facts.split, facts.rows), encoding="utf-8"
             )
-            load(new[0])
+            _check(new[0])
             new[1].replace(schema_file)
             new[0].replace(config)
     except OSError as error:
         raise UserError(f"{config.parent}: cannot be written to: {error.strerror}") from None
+
+
+def _check(file: Path) -> None:
+    try:
+        load(file)
+    except UserError as error:
+        raise UserError(str(error).replace(str(file), f"what {file.name} would be")) from None
 
 
 def _relative(file: Path) -> str:

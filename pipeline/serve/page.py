@@ -75,7 +75,7 @@ def render(name: str, served: Served | None) -> str:
                 "classes": model.classes if model else (),
             }
         ),
-        example=json.dumps({"instances": [example(model)]}) if model else "",
+        example=json.dumps({"instances": [model.example]}) if model else "",
     )
 
 
@@ -91,7 +91,7 @@ def _template() -> jinja2.Template:
 
 
 def _fields(served: Served) -> list[Field]:
-    model, row = served.bundle.manifest, example(served.bundle.manifest)
+    model, row = served.bundle.manifest, served.bundle.manifest.example
     fields = []
     for column, type_ in model.inputs.items():
         text = "" if row[column] is None else str(row[column])
@@ -100,16 +100,6 @@ def _fields(served: Served) -> list[Field]:
         choices = served.choices.get(column, ())
         fields.append(Field(column, _HINTS[type_], mode, text, long, choices))
     return fields
-
-
-def example(model: Manifest) -> dict[str, bool | int | float | str | None]:
-    """The example row, its numbers of 32 bits as short as they can be."""
-    return {
-        column: float(f"{value:.7g}")
-        if isinstance(value := model.example[column], float)
-        else value
-        for column in model.inputs
-    }
 
 
 def _predicts(model: Manifest) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -277,4 +278,5 @@ def _of(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
 def _named(files: Sequence[str]) -> str:
     if len(files) == 1:
         return PurePosixPath(files[0]).name
-    return f"{len(files)} files in {PurePosixPath(files[0]).parent}"
+    alike = os.path.commonprefix(list(files))  # noqa: RUF071 (cut at its last slash)
+    return f"{len(files)} files in {alike.rpartition('/')[0]}"

@@ -32,7 +32,9 @@ def test_an_error_is_behind_by_its_share_and_a_score_by_its_difference() -> None
 
 def test_rows_are_found_again_by_their_values_and_equal_ones_in_turn() -> None:
     frame = pd.DataFrame({"a": [1, 2, 1, 3], "b": ["x", "N/A", "x", "y"], "id": [7, 8, 9, 10]})
+    frame["c"] = [True, False, True, True]
     found = pd.DataFrame({"b": ["y", "x", None, "x"], "a": np.float32([3, 1, 2, 1])})
+    found["c"] = ["True", "True", "False", "True"]
     where = dataset_split.positions(frame, found, nulls=("N/A",))
     assert where.tolist() == [3, 0, 1, 2]
     with pytest.raises(ValueError, match="not in the file"):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import manifest
 from models.bundle import Bundle
 from pipeline.config import PROJECT
 from pipeline.errors import UserError
@@ -30,6 +31,14 @@ def test_an_arrow_table_is_a_list_of_rows(model: Bundle):
     expected = model.predict(rows)
     assert expected.shape == (2,) and expected.dtype == np.float32
     np.testing.assert_array_equal(model.predict(pa.Table.from_pylist(rows)), expected)
+
+
+def test_a_row_is_kept_as_short_as_its_numbers_of_32_bits_can_be():
+    wide = float(np.float32(102.29))
+    assert wide != 102.29
+    row = {"mass": wide, "name": b"a", "lost": float("nan"), "count": 3, "far": 1e30}
+    expected = {"mass": 102.29, "name": "a", "lost": None, "count": 3, "far": 1e30}
+    assert manifest.plain(row) == expected
 
 
 def test_no_rows_give_no_predictions(model: Bundle):

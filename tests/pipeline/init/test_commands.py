@@ -206,6 +206,66 @@ def test_every_guess_is_a_flag(shop: Path) -> None:
     assert config.select.metric == "f1"
 
 
+def test_how_models_are_judged_is_a_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tables.write(tmp_path, tables.shop(2400))
+    words = ["--thresholds", "auc=0.52,log_loss=0.9", "--slices", "town", "--guards", "member"]
+    config = init(file, "--label", "late", *words, "--decision-threshold", "0.4")
+    assert config is not None
+    told = config.evaluate
+    assert {metric: (one.min, one.max) for metric, one in told.thresholds.items()} == {
+        Metric.AUC: (0.52, None),
+        Metric.LOG_LOSS: (None, 0.9),
+    }
+    assert told.slices == (("town",), ("member",))
+    assert [guard.columns for guard in told.guards] == [("member",)]
+    assert told.decision_threshold == 0.4
+    assert "auc 0.5200, as asked for" in capsys.readouterr().out
+    bare = init(
+        file, "--label", "late", "--thresholds", "", "--slices", "", "--guards", "", "--force"
+    )
+    assert bare is not None
+    assert (bare.evaluate.thresholds, bare.evaluate.slices, bare.evaluate.guards) == ({}, (), ())
+
+
+def test_folds_that_are_asked_for_are_not_passed_over(tmp_path: Path) -> None:
+    columns = {
+        "at": [f"2024-{i // 28 % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(336)],
+        "x": [i % 7 for i in range(336)],
+        "y": [i / 9 + i % 5 for i in range(336)],
+    }
+    config = init(tables.write(tmp_path, columns), "--label", "y", "--folds", "3", "--yes")
+    assert config is not None
+    assert config.data.split_time is None
+    assert config.evaluate.cross_validation is not None
+    assert config.evaluate.cross_validation.folds == 3
+
+
+def test_a_time_that_is_the_same_in_all_rows_is_no_input(tmp_path: Path) -> None:
+    days = [f"2024-{i // 28 % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(336)]
+    columns = {
+        "day": [f"{day}T00:00:00" for day in days],
+        "at": [f"{day} {i % 24:02d}:10" for i, day in enumerate(days)],
+        "y": [i % 2 for i in range(336)],
+    }
+    config = init(tables.write(tmp_path, columns), "--label", "y")
+    assert config is not None
+    parts = {name: one.parts for name, one in config.features.dates.items()}
+    assert parts == {"day": ("month", "weekday"), "at": ("month", "weekday", "hour")}
+
+
+def test_signs_that_command_a_terminal_are_kept_from_it_and_from_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = tables.shop(80)
+    columns["town"] = ["red \x1b[31m", "bell \x07", "plain", "low \x01"] * 20
+    columns["same"] = ["\x1b[2J"] * 80
+    columns["la\nbel"] = columns.pop("late")
+    assert init(tables.write(tmp_path, columns), "--label", "la\nbel", "--yes") is not None
+    assert not set(capsys.readouterr().out) & set("\x1b\x07\x01")
+
+
 def test_nothing_is_overwritten_without_force(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,6 +308,14 @@ def test_the_same_is_told_as_json(shop: Path, capsys: pytest.CaptureFixture[str]
         (["--label", "late", "--drop", "late"], "the label cannot be a feature or be left out"),
         (["--label", "late", "--split-by", "town"], "3 different values, and 5 are needed"),
         (["--label", "late", "--split-time", "income"], "45 rows have no value there"),
+        (["--label", "late", "--split-time", "joined", "--folds", "3"], "leave one of them out"),
+        (["--label", "late", "--folds", "1"], "--folds 1: expected 0, or from 2 to 200, for"),
+        (["--label", "late", "--metric", "rmse"], "--metric rmse: the problem is binary; expected"),
+        (["--label", "late", "--thresholds", "auc"], "expected metrics with a number each, as in"),
+        (["--label", "late", "--thresholds", "rmse=3"], "--thresholds rmse: the problem is binary"),
+        (["--label", "late", "--thresholds", "calibration=1"], "best at 1, so one number is no"),
+        (["--label", "late", "--guards", "twon"], "'twon' is to make slices, and there is no such"),
+        (["--label", "late", "--decision-threshold", "2"], "expected a probability between 0 and"),
         (["--label", "late", "--split-by", "late"], "it cannot be left out, or be the label"),
         (["--label", "late", "--frameworks", "keras,lightgbm"], "'lightgbm' is none; expected"),
         (["--label", "late", "--name", "My Shop"], "expected lower case letters, digits and"),

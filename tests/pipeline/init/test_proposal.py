@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.evaluate_config import Metric
 from pipeline.features_config import Problem
 from pipeline.init.baselines import Baselines
+from pipeline.init.judging import Judging
 from pipeline.init.problems import Label
 from pipeline.init.proposal import Facts, bounds
 from pipeline.init.splits import Split
@@ -26,7 +27,7 @@ def reached(metric: Metric, **spread: float) -> dict[Metric, float]:
         label=Label("y", Problem.REGRESSION, ""),
         split=Split(""),
         baselines=Baselines("a linear model", GUESS, SIMPLE, errors),
-        metric=metric,
+        judging=Judging(metric),
     )
     return {metric: value for metric, (value, _) in bounds(facts).items()}
 

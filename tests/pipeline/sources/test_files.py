@@ -165,7 +165,7 @@ def test_folders_globs_and_spans(tmp_path: Path) -> None:
     assert (named.rows, named.location.pattern) == (2, "month-{SPAN:2}/*.pq")
     assert (both.location.path, both.describe()) == (
         str(tmp_path / "data"),
-        f"2 files in {tmp_path}/data/month-01: Parquet",
+        f"2 files in {tmp_path}/data: Parquet",
     )
 
 
