@@ -1,3 +1,4 @@
+import os
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -5,6 +6,10 @@ from importlib.util import find_spec
 import pytest
 
 from tests import services
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: threads of OpenMP that wait for one another only take them away.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
