@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import kubeflow_runner
@@ -23,6 +24,7 @@ from models import train
 from pipeline import __main__ as pipeline_cli
 from pipeline.config import PROJECT
 from tests.docs.pages import RUN, Block, blocks, pages
+from tests.pipeline.init import tables
 from tools.cicd.remote import environment, lend_environment
 from tools.environment import STAMP
 
@@ -97,8 +99,34 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, checkout: Path) -> No
             _run(block, checkout)
 
 
+def test_the_flags_of_init_are_those_that_a_page_shows(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = 300
+    table = {
+        "grade": random.integers(1, 7, rows),
+        "score": random.normal(size=rows).round(2),
+        "zip": random.integers(10, 20, rows),
+        "shop": random.choice(["north", "south"], rows),
+        "day": [f"{row % 28 + 1}/{row % 12 + 1}/2026" for row in range(rows)],
+        "remark": ["came late and left soon", "all was well"] * (rows // 2),
+        "phone": random.integers(10**6, 10**7, rows),
+        "customer": [f"c{row % 60}" for row in range(rows)],
+    }
+    tables.write(tmp_path, table, "my.csv")
+    page = "docs/how-to/own-data.md"
+    found = [w for block in blocks(page) for w in block.commands() if "--problem" in w]
+    for number, words in enumerate(found):
+        words[words.index("my.csv")] = str(tmp_path / "my.csv")
+        place = ["--directory", str(tmp_path / str(number)), "--yes"]
+        assert pipeline_cli.main([*words[3:], *place]) == 0, f"{page}: {words}"
+    assert found
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("page", ["README.md", "docs/lineage.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/lineage.md", "docs/how-to/predict.md", "docs/continuous.md"],
+)
 def test_a_question_of_a_page_has_an_answer_in_the_pipeline_of_the_tutorial(
     page: str, checkout: Path
 ) -> None:
@@ -113,7 +141,8 @@ def test_a_question_of_a_page_has_an_answer_in_the_pipeline_of_the_tutorial(
     run, live = json.loads(asked("runs", "--json"))[-1], json.loads(asked("live", "--json"))
     meant = dict.fromkeys(("RUN", "20261125-090000"), run["run"])
     meant |= dict.fromkeys(("ARTIFACT_ID", "23"), str(live["id"]))
-    meant |= {"2": "1", "3": "1", "flights.csv": "trips.csv"}
+    meant |= {"2": "1", "3": "1"}
+    meant |= {"/var/lib/node_exporter/textfile/flights.prom": str(checkout / "trips.prom")}
     for words in (words[3:] for block in blocks(page) for words in block.commands()):
         if words and words[0] in QUESTIONS and not {"--open", "…", *CHANGES} & set(words):
             asked(*(meant.get(word, word) for word in _filled(words)))
