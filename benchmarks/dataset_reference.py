@@ -32,6 +32,8 @@ _FEW_ROWS, _MANY_ROWS = 2000, 10_000
 """With fewer, five parts in the search; with more than the other, one in three judges."""
 _WORDS, _TEXT_WORDS = 200, 3.0
 """How many words of a text count; a column is one from so many words a value, on average."""
+_OWN = 0.5
+"""With more values than this share of the rows, a column names rows, and is no category."""
 
 
 def score(problem: Problem, labels: NDArray[Any], predictions: NDArray[Any]) -> float:
@@ -158,7 +160,14 @@ def _columns(name: str, values: pd.Series[Any]) -> pd.DataFrame:
         words = TfidfVectorizer(max_features=_WORDS)
         counted = words.fit_transform(values.fillna("")).toarray().astype(np.float32)
         table = pd.DataFrame(counted, values.index, words.get_feature_names_out())
-        return table.add_prefix(f"{name} ").assign(**{name: values.astype("category")})
+        return table.add_prefix(f"{name} ").join(_category(name, values))
+    return _category(name, values)
+
+
+def _category(name: str, values: pd.Series[Any]) -> pd.DataFrame:
+    """The column as a category, if its values are not mostly each a row's own."""
+    if values.nunique() > _OWN * len(values):
+        return pd.DataFrame(index=values.index)
     return pd.DataFrame({name: values.astype("category")})
 
 

@@ -120,7 +120,7 @@ def as_category(rows: int, distinct: int, note: str = "", *, folds: bool = False
     per_value = rows / max(1, distinct)
     if distinct <= _FEW or (distinct <= _MANY and per_value >= _ROWS_PER_VALUE):
         return Guess(Kind.CATEGORY, f"{distinct} values{note}", "categorical", note=note)
-    if per_value >= 5:
+    if per_value >= (5 if folds else 2):
         why = f"{distinct:,} values, about {per_value:,.0f} rows each{note}"
         role = "categorical" if folds else "target_encoded"
         return Guess(Kind.CATEGORY, why, role, note=note)

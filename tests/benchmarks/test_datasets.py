@@ -47,7 +47,8 @@ def test_columns_become_numbers_dates_words_and_categories() -> None:
             "size": [1, 2, 3],
             "day": ["2024-01-05", "2024-01-07", None],
             "note": ["a red house here", "a blue house there", None],
-            "colour": ["red", None, "blue"],
+            "colour": ["red", None, "red"],
+            "key": ["a1", "b2", "c3"],
         }
     )
     table = dataset_reference.prepare(frame)
@@ -55,6 +56,7 @@ def test_columns_become_numbers_dates_words_and_categories() -> None:
     assert table["day"].tolist()[:2] == [0, 2]
     assert table["note house"].tolist()[2] == 0 < table["note house"].tolist()[0]
     assert table["colour"].dtype == "category"
+    assert {"key", "note"}.isdisjoint(table)
 
 
 def test_the_reference_learns_what_can_be_learned(monkeypatch: pytest.MonkeyPatch) -> None:
