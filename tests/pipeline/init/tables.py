@@ -1,4 +1,4 @@
-"""Tables for the tests of `init`: small, each with one thing to be found."""
+"""Tables for the tests of `init`, small, each with one thing to be found; and the command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.__main__ import main
+from pipeline.config import PipelineConfig
+from pipeline.config_file import load
 
 
 def write(folder: Path, columns: Mapping[str, Any], name: str = "table.csv") -> Path:
@@ -40,3 +44,9 @@ def shop(rows: int = 400) -> dict[str, list[Any]]:
         "shop": ["north"] * rows,
         "late": ["late" if one else "in time" for one in late],
     }
+
+
+def init(file: Path, *words: str, rc: int = 0) -> PipelineConfig | None:
+    """Runs the command; the configuration that it wrote."""
+    assert main(["init", str(file), *words, "--directory", str(file.parent / "configs")]) == rc
+    return load(file.parent / "configs" / f"{file.stem}.toml") if rc == 0 else None
