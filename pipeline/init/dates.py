@@ -98,9 +98,11 @@ def with_clock(form: DateFormat, values: pa.Array) -> DateFormat:
     """The format, without a time of the day if all values that it reads have the same hour."""
     import numpy as np
 
+    if not form.clock:
+        return form
     moments = seconds(values, form)
     hours = moments[~np.isnan(moments)] // 3600 % 24
-    return replace(form, clock=form.clock and len(np.unique(hours)) > 1)
+    return replace(form, clock=len(np.unique(hours)) > 1)
 
 
 def _of_integers(values: pa.Array, name: str) -> DateFormat | None:

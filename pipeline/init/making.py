@@ -93,6 +93,8 @@ class Understood:
     flags: Sequence[Flag]
     bad_rows: int = 0
     """Rows that are dropped: of no label that counts, or with a text where a number should be."""
+    spans: int = 1
+    """Months, weeks, deliveries that the rows came in."""
     judging: Judging = field(default_factory=Judging)
     deciding: int = 0
     """So few rows make half of the squared error of a guess that mae is to judge; 0: it is not."""
@@ -111,6 +113,8 @@ def understand(source: Source, wishes: Wishes, ask: Ask, *, spans: int = 1) -> U
         UserError: Nothing can be learned here; says why.
     """
     label_column = checked_label(source, wishes.label)
+    if wishes.folds:
+        _check_folds(wishes.folds, source.rows, wishes.split_time)
     _check_names(source, wishes)
     sample = source.sample(SAMPLE)
     whole = (wishes.split_by, wishes.split_time)
@@ -152,14 +156,13 @@ def understand(source: Source, wishes: Wishes, ask: Ask, *, spans: int = 1) -> U
         spelling=replace(spelling, missing=missing),
         flags=flags,
         bad_rows=label.left_out + sum(c.strays for n, c in told.items() if n != label_column),
+        spans=spans,
         judging=wishes.judging,
         deciding=deciding if by_mae else 0,
     )
 
 
 def _check_names(source: Source, wishes: Wishes) -> None:
-    if wishes.folds is not None:
-        _check_folds(wishes.folds, source.rows, wishes.split_time)
     there = source.schema.names
     asked = dict.fromkeys((*wishes.roles, *wishes.drop), "is asked for")
     asked |= {n: "is to split by" for n in (wishes.split_by, wishes.split_time) if n}
@@ -179,12 +182,12 @@ def _check_names(source: Source, wishes: Wishes) -> None:
 
 
 def _check_folds(folds: int, rows: int, split_time: str | None) -> None:
-    if folds and split_time:
+    if split_time:
         raise UserError(
             f"--folds {folds} and --split-time {split_time}: the newest rows judge, so there are "
             "no folds; leave one of them out"
         )
-    if folds and not 2 <= folds <= rows // 2:
+    if not 2 <= folds <= rows // 2:
         raise UserError(
             f"--folds {folds}: expected 0, or from 2 to {rows // 2}, for there are {rows:,} rows"
         )
@@ -289,7 +292,7 @@ def _split(
     asked = Split("as asked for", wishes.split_by, wishes.split_time)
     if asked.column or wishes.split_rows:
         return splits.checked(splits.with_folds(asked, rows, wishes.folds), columns)
-    found = splits.choices(columns, label.name, target, known, rows).splits
+    found = splits.choices(columns, label.name, target, known, rows)
     if wishes.folds:  # Who asks for folds does not want the newest rows to judge.
         found = tuple(split for split in found if not split.split_time)
     chosen = 0

@@ -54,21 +54,9 @@ class Split:
         return ("--split-time", self.split_time) if self.split_time else ("--split-rows",)
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What may be chosen, the proposal first."""
-
-    splits: tuple[Split, ...]
-
-    @property
-    def proposed(self) -> Split:
-        """The first one."""
-        return self.splits[0]
-
-
 def choices(
     columns: Mapping[str, Column], label: str, target: Target, known: NDArray[np.bool_], rows: int
-) -> Choices:
+) -> tuple[Split, ...]:
     """The ways to put rows apart that the data offers, the best one first.
 
     Args:
@@ -89,7 +77,7 @@ def choices(
         else "rows of one group, or of one time, are on both sides"
     )
     found += [each, *(split for strong, split in by_time if not strong)]
-    return Choices(tuple(with_folds(split, rows) for split in found))
+    return tuple(with_folds(split, rows) for split in found)
 
 
 def with_folds(split: Split, rows: int, folds: int | None = None) -> Split:

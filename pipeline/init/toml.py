@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.init.proposal import Line, Part
-from pipeline.init.values import printable
+from pipeline.init.values import one_line, printable
 
 _WIDTH, _COMMENT = 100, 42
 _BARE = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -74,7 +74,7 @@ def _beside(text: str, why: str) -> Iterator[str]:
     if not why:
         yield text
         return
-    why = " ".join(printable(why).split())
+    why = one_line(why)
     if len(text) < _COMMENT and _COMMENT + len(why) + 2 <= _WIDTH:
         yield f"{text:<{_COMMENT}}# {why}"
     elif len(text) + len(why) + 4 <= _WIDTH:
@@ -87,9 +87,7 @@ def _beside(text: str, why: str) -> Iterator[str]:
 
 def _comment(why: str, indent: str = "") -> list[str]:
     lead = f"{indent}# "
-    return textwrap.wrap(
-        " ".join(printable(why).split()), _WIDTH, initial_indent=lead, subsequent_indent=lead
-    )
+    return textwrap.wrap(one_line(why), _WIDTH, initial_indent=lead, subsequent_indent=lead)
 
 
 def _key(name: str) -> str:

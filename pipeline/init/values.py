@@ -188,8 +188,13 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
+def one_line(text: str) -> str:
+    """Printable, with a blank where there are several."""
+    return " ".join(printable(text).split())
+
+
 def shown(value: Any) -> str:
     """A value as a table shows it, short."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    text = " ".join(printable(text).split())
+    text = one_line(text)
     return text if len(text) <= 24 else f"{text[:23]}…"

@@ -30,11 +30,7 @@ def tell(found: Understood, facts: Facts, *, described: str, notes: tuple[str, .
     parts: list[RenderableType] = [f"{described}: {found.rows:,} rows\n"]
     parts.append(_columns_table(found))
     noticed = [
-        {
-            "noticed": f.about,
-            "column": values.printable(f.column or ""),
-            "what": values.printable(f.text),
-        }
+        _printable({"noticed": f.about, "column": f.column or "", "what": f.text})
         for f in _short(found.flags)
         if f.about != "split"
     ]
@@ -42,8 +38,7 @@ def tell(found: Understood, facts: Facts, *, described: str, notes: tuple[str, .
     if noticed:
         parts += ["", table(noticed)]
     decided = [
-        {"decided": key, "what": values.printable(text)}
-        for key, text in decisions(found, facts).items()
+        _printable({"decided": key, "what": text}) for key, text in decisions(found, facts).items()
     ]
     show(*parts, "", table(decided), "")
 
@@ -156,7 +151,7 @@ def _columns_table(found: Understood) -> RenderableType:
 def _row(column: Column, found: Understood) -> dict[str, str]:
     counted = column.counted
     about = "" if counted.exact else "about "
-    told = {
+    row = {
         "name": column.name,
         "kind": _kind(column, found),
         "becomes": "label" if column.name == found.label.name else column.guess.role,
@@ -165,7 +160,11 @@ def _row(column: Column, found: Understood) -> dict[str, str]:
         "distinct": f"{about}{counted.distinct:,}",
         "example": column.example,
     }
-    return {key: values.printable(text) for key, text in told.items()}
+    return _printable(row)
+
+
+def _printable(row: Mapping[str, str]) -> dict[str, str]:
+    return {key: values.printable(text) for key, text in row.items()}
 
 
 def _share(part: int, whole: int) -> str:

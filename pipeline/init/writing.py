@@ -47,7 +47,7 @@ def facts_of(
     return Facts(
         name=name,
         rows=found.rows,
-        spans=spans_of(source, asked),
+        spans=found.spans,
         where=source.describe(),
         location=location,
         schema_file=_relative(files[1]),
